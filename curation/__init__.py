@@ -1,0 +1,1 @@
+"""Curation: what is done to samples. Pure: no Ray, no run directory, and no torch at import."""

@@ -1,0 +1,176 @@
+"""Batch: consecutive samples of a part, with what a pass computes about them once and all operators share.
+
+Header facts are columns (`media`), encoded bytes are read when first asked for, pixels are decoded at most once per pass. A batch is
+small enough that its decoded pixels fit in memory; batches are cut from a part in row order by `batches`, so that a model's batch never
+depends on scheduling.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from curation.media.decode import decode_image
+from curation.media.read import read_reference
+from curation.media.video import VideoScan, scan_video
+from curation.sample import Media, Sample, SampleError
+
+# Decoded pixels of one batch at full size; a single larger image still makes a batch of its own.
+BATCH_PIXEL_BYTES = 192 << 20
+
+MEDIA_SCHEMA = {
+    "sample": pl.UInt32, "medium": pl.UInt32, "kind": pl.String, "format": pl.String, "width": pl.Float64, "height": pl.Float64,
+    "duration": pl.Float64, "fps": pl.Float64, "frames": pl.Float64, "bytes": pl.Float64,
+}  # fmt: skip
+
+
+class Batch:
+    """Consecutive samples under one pass.
+
+    `counters` counts what was really done ("media_read", "media_decoded"), which the report shows; `errors` holds the samples that
+    failed, by index in the batch. A pass drops failed samples with `without_errors` before the next operator sees them.
+    """
+
+    def __init__(self, samples: Sequence[Sample], *, counters: Counter[str] | None = None) -> None:
+        self.samples = list(samples)
+        self.counters = Counter() if counters is None else counters
+        self.errors: dict[int, SampleError] = {}
+        self._pixels: dict[tuple[str, int], np.ndarray] = {}
+        self._scans: dict[tuple[str, int], VideoScan] = {}
+        self._bytes: dict[tuple[str, int], bytes] = {}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def media(self) -> pl.DataFrame:
+        """One row per medium: `sample` (index in the batch), `medium`, and its header facts as floats (see MEDIA_SCHEMA)."""
+        rows = [
+            (i, j, m.kind, m.format, m.width, m.height, m.duration, m.fps, m.frames, m.size)
+            for i, sample in enumerate(self.samples)
+            for j, m in enumerate(sample.media)
+        ]
+        return pl.DataFrame(rows, schema=MEDIA_SCHEMA, orient="row")
+
+    @property
+    def images(self) -> pl.DataFrame:
+        """The rows of `media` that are images."""
+        return self.media.filter(pl.col("kind") == "image")
+
+    @property
+    def videos(self) -> pl.DataFrame:
+        """The rows of `media` that are videos."""
+        return self.media.filter(pl.col("kind") == "video")
+
+    def per_sample(self, media: pl.DataFrame, value: pl.Expr, *, worst: str) -> pl.Series:
+        """A number per medium folded to one per sample: `worst` is "max" or "min". Null where a sample has no such medium."""
+        folded = value.max() if worst == "max" else value.min()
+        values = media.group_by("sample").agg(folded.alias("value"))
+        samples = pl.DataFrame({"sample": np.arange(len(self), dtype=np.uint32)})
+        return samples.join(values, on="sample", how="left", maintain_order="left")["value"]
+
+    def texts(self) -> pl.Series:
+        """What each sample says, all turns but system turns, without tags."""
+        return pl.Series("text", [sample.text() for sample in self.samples], dtype=pl.String)
+
+    def captions(self) -> pl.Series:
+        """What each sample would teach the model to say: its assistant turns."""
+        return pl.Series("caption", [sample.answers() for sample in self.samples], dtype=pl.String)
+
+    def encoded(self, index: int, medium: int) -> bytes:
+        """Encoded bytes of one medium, read in place.
+
+        Raises:
+            SampleError: they cannot be read.
+        """
+        item, key = self.samples[index].media[medium], (self.samples[index].id, medium)
+        if item.data is not None:
+            self.counters["media_read"] += key not in self._bytes
+            self._bytes[key] = item.data
+        elif key not in self._bytes:
+            self.counters["media_read"] += 1
+            self._bytes[key] = _read(item)
+        return self._bytes[key]
+
+    def pixels(self, index: int, medium: int) -> np.ndarray:
+        """Decoded image, uint8 [rows, columns, 3], RGB, upright; decoded once.
+
+        Raises:
+            SampleError: it does not decode.
+        """
+        key = (self.samples[index].id, medium)
+        if key not in self._pixels:
+            self.counters["media_decoded"] += 1
+            self._pixels[key] = decode_image(self.encoded(index, medium))
+        return self._pixels[key]
+
+    def scan(self, index: int, medium: int) -> VideoScan:
+        """What one full decode of a video shows (frames that really decode, their times); done once.
+
+        Raises:
+            SampleError: it does not decode.
+        """
+        key = (self.samples[index].id, medium)
+        if key not in self._scans:
+            self.counters["media_decoded"] += 1
+            self._scans[key] = scan_video(self.encoded(index, medium))
+        return self._scans[key]
+
+    def measure_each(self, measure: Callable[[int], float | None]) -> pl.Series:
+        """One number per sample from a function of its index; a SampleError fails that sample only."""
+        values: list[float | None] = []
+        for index in range(len(self)):
+            try:
+                values.append(measure(index))
+            except SampleError as error:
+                self.errors[index] = error
+                values.append(None)
+        return pl.Series("value", values, dtype=pl.Float64)
+
+    def each(self, rewrite: Callable[[Sample], Sample]) -> list[Sample]:
+        """Every sample rewritten; a SampleError fails that sample only and leaves it as it was."""
+        rewritten = list(self.samples)
+        for index, sample in enumerate(self.samples):
+            try:
+                rewritten[index] = rewrite(sample)
+            except SampleError as error:
+                self.errors[index] = error
+        return rewritten
+
+    def take(self, indices: Iterable[int], samples: Sequence[Sample] | None = None) -> "Batch":
+        """Some samples as a batch that shares what was read and decoded; `samples` replaces the originals (after a transform)."""
+        samples = self.samples if samples is None else samples
+        part = Batch([samples[i] for i in indices], counters=self.counters)
+        part._pixels, part._scans, part._bytes = self._pixels, self._scans, self._bytes
+        return part
+
+
+def _read(medium: Media) -> bytes:
+    if medium.reference is None:
+        raise SampleError(f"{medium.kind} has neither bytes nor a reference: its source must give one of them")
+    return read_reference(medium.reference)
+
+
+def batches(samples: Iterable[Sample], *, size: int = 64, pixel_bytes: int = BATCH_PIXEL_BYTES) -> Iterator[list[Sample]]:
+    """Consecutive samples in lists of at most `size` whose images, decoded at full size, stay within `pixel_bytes`."""
+    batch: list[Sample] = []
+    weight = 0
+    for sample in samples:
+        need = sum(3 * m.width * m.height if m.kind == "image" else m.size for m in sample.media)
+        if batch and (len(batch) >= size or weight + need > pixel_bytes):
+            yield batch
+            batch, weight = [], 0
+        batch.append(sample)
+        weight += need
+    if batch:
+        yield batch
+
+
+def without_data(sample: Sample) -> Sample:
+    """The sample with inline bytes dropped where a reference can bring them back."""
+    if all(m.data is None or m.reference is None for m in sample.media):
+        return sample
+    return replace(sample, media=tuple(m if m.reference is None else replace(m, data=None) for m in sample.media))
