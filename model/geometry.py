@@ -119,9 +119,9 @@ def smart_resize(
 def plan_grids(media: Sequence[Medium], rules: VisualRules) -> list[Grid]:
     """Grid of each medium of one sample.
 
-    The budget is shared equally by all images and frames of the sample, whatever their merges. With equal merges this is
-    the reference's rule. With mixed merges the reference scales all by one ratio, without a floor, so that the same
-    images would follow another formula once a video joins them; here one rule holds for both.
+    The budget is shared equally by all images and frames of the sample, whatever their merges. With equal merges this
+    is the reference's rule. With mixed merges the reference scales all by one ratio, without a floor, so that the
+    same images would follow another formula once a video joins them; here one rule holds for both.
     """
     shares = sum(medium.frames for medium in media)
     grids: list[Grid] = []
