@@ -1,8 +1,9 @@
 """Torchvision repair: lets torchvision be imported where its wheel and torch disagree about CUDA.
 
-The torchvision wheel on PyPI is built for CUDA. Beside a CPU build of torch its compiled operators do not load, `import torchvision`
-raises, and so do the imports of open_clip and of every transformers model that looks at torchvision. Declaring the two operators
-that torchvision refers to while it is imported is enough: nothing here calls them.
+The torchvision wheel on PyPI is built for CUDA. Beside a CPU build of torch its compiled operators do not load,
+`import torchvision` raises, and so do the imports of open_clip and of every transformers model that looks at
+torchvision. Declaring the two operators that torchvision refers to while it is imported is enough: nothing here calls
+them.
 """
 
 import contextlib
