@@ -1,0 +1,84 @@
+"""Decode: encoded pictures into upright RGB pixels, all of them or an error; nothing is padded and nothing is logged."""
+
+import io
+import warnings
+
+import numpy as np
+
+from curation.media.formats import require_format
+from curation.media.headers import PILLOW_ERRORS, Header, read_header
+from curation.media.limits import MAX_IMAGE_BYTES, check_bytes, check_size
+from curation.sample import SampleError
+
+# EXIF orientation -> how stored rows and columns become displayed ones.
+_UPRIGHT = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: a.transpose(1, 0, 2)[:, ::-1],
+    7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda a: a.transpose(1, 0, 2)[::-1],
+}
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """Decode one picture: uint8 [rows, columns, 3], RGB, upright by its EXIF orientation; of an animation the first frame.
+
+    Alpha is dropped and palettes are resolved as by Pillow's `convert("RGB")`, which VideoLLaMA3's processor calls; 16-bit grey keeps
+    its upper 8 bits.
+
+    Raises:
+        SampleError: no allowed format, beyond the limits, or not every pixel decodes.
+    """
+    check_bytes(len(data), what="image", limit=MAX_IMAGE_BYTES)
+    image_format = require_format(data, "image")
+    header = read_header(data, image_format)
+    plain_jpeg = image_format == "jpeg" and header.components in (1, 3)
+    pixels = _decode_jpeg(data) if plain_jpeg else _decode_pillow(data, image_format)
+    upright = _UPRIGHT.get(header.orientation)
+    return np.ascontiguousarray(upright(pixels)) if upright else pixels
+
+
+def check_decodes(data: bytes) -> Header:
+    """Decode one picture and return its header; for callers that only ask whether it decodes.
+
+    Raises:
+        SampleError: as `decode_image`.
+    """
+    decode_image(data)
+    return read_header(data, require_format(data, "image"))
+
+
+def _decode_jpeg(data: bytes) -> np.ndarray:
+    import simplejpeg
+
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB")
+    except ValueError as error:
+        raise SampleError(f"jpeg does not decode ({error}): fetch it again") from error
+
+
+def _decode_pillow(data: bytes, image_format: str) -> np.ndarray:
+    from PIL import Image, ImageFile
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # some libraries set it, and cut pictures then come out grey without a word
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with Image.open(io.BytesIO(data), formats=[image_format.upper()]) as image:
+                check_size(*image.size, what=image_format)  # what the decoder will allocate, whatever our parser read
+                return _to_rgb(image)
+    except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
+        if isinstance(error, SampleError):
+            raise
+        raise SampleError(f"{image_format} does not decode ({error}): fetch it again") from error
+
+
+def _to_rgb(image) -> np.ndarray:  # noqa: ANN001
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image) >> 8).astype(np.uint8)  # convert("RGB") would clip at 255 instead
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise SampleError(f"has {image.mode} pixels (32 bits, no fixed range): convert it to 8 bits at the source")
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,165 @@
+"""Read: encoded bytes in place, from ranges of files and cells of Parquet columns."""
+
+import os
+import stat
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curation.media.limits import check_bytes
+from curation.sample import Reference, SampleError
+
+COLUMN = "column:"
+
+
+def read_reference(reference: Reference) -> bytes:
+    """The encoded bytes a reference names.
+
+    A range of a file is read with one positioned read; `offset` 0 and `size` 0 without a member mean the whole file. Of a Parquet cell
+    the row group that holds it is read and kept until another one is asked for, so reading in row order reads each group once.
+    `uri` is a local path, or a URL that fsspec opens.
+
+    Raises:
+        SampleError: the bytes are missing, too many or fewer than the reference says; retryable where the store failed.
+    """
+    check_bytes(reference.size, what=_place(reference))
+    try:
+        if not reference.addressable:
+            return _read_cell(reference)
+        return _read_remote(reference) if _is_remote(reference.uri) else _read_local(reference)
+    except FileNotFoundError as error:
+        raise SampleError(f"{_place(reference)}: no such file: put it there or correct the path at the source") from error
+    except (OSError, pa.ArrowException) as error:
+        retryable = isinstance(error, OSError)
+        raise SampleError(f"{_place(reference)}: {error}: check the file, then retry", retryable=retryable) from error
+
+
+def read_references(references: Iterable[Reference]) -> Iterator[bytes]:
+    """The bytes of each reference, in order; cheapest when sorted by uri, then offset.
+
+    Raises:
+        SampleError: as `read_reference`.
+    """
+    return map(read_reference, references)
+
+
+def _place(reference: Reference) -> str:
+    if not reference.addressable:
+        return f"{reference.uri} row {reference.offset:,} of {reference.member}"
+    member = f" member {reference.member}" if reference.member else ""
+    return f"{reference.uri}{member} at {reference.offset:,}"
+
+
+def _is_remote(uri: str) -> bool:
+    return "://" in uri and not uri.startswith("file://")
+
+
+def _path(uri: str) -> str:
+    if "\0" in uri:
+        raise SampleError(f"path {uri!r} holds a NUL byte: correct it at the source")
+    return uri.removeprefix("file://")
+
+
+def _read_local(reference: Reference) -> bytes:
+    # Non-blocking: opening a named pipe would otherwise wait for a writer for ever.
+    descriptor = os.open(_path(reference.uri), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise SampleError(f"{_place(reference)}: not a regular file: name a file")
+        size = _wanted(reference, facts.st_size)
+        chunks: list[bytes] = []
+        at, end = reference.offset, reference.offset + size
+        while at < end and (chunk := os.pread(descriptor, end - at, at)):
+            chunks.append(chunk)
+            at += len(chunk)
+    finally:
+        os.close(descriptor)
+    return _whole(reference, b"".join(chunks), size)
+
+
+def _read_remote(reference: Reference) -> bytes:
+    import fsspec  # only where a source lies in an object store
+
+    with fsspec.open(reference.uri, "rb") as file:
+        size = _wanted(reference, getattr(file, "size", None) or 0)
+        file.seek(reference.offset)  # pyright: ignore[reportAttributeAccessIssue]
+        return _whole(reference, file.read(size), size)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _wanted(reference: Reference, file_size: int) -> int:
+    if reference.offset < 0 or reference.size < 0:
+        raise SampleError(f"{_place(reference)}: negative offset or size ({reference.size:,}): rebuild the reference")
+    whole = not reference.member and not reference.offset and not reference.size
+    size = file_size if whole else reference.size
+    check_bytes(size, what=_place(reference))
+    return size
+
+
+def _whole(reference: Reference, data: bytes, size: int) -> bytes:
+    if len(data) != size:
+        raise SampleError(f"{_place(reference)}: {len(data):,} of {size:,} bytes are there: the file was cut, fetch it again")
+    return data
+
+
+def _read_cell(reference: Reference) -> bytes:
+    path, row = reference.member.removeprefix(COLUMN), reference.offset
+    uri = reference.uri if _is_remote(reference.uri) else _path(reference.uri)
+    # A rewritten file must not be answered from the old one's row group.
+    version = None if _is_remote(uri) else _version(uri)
+    ends = _group_ends(uri, version)
+    if not 0 <= row < (ends[-1] if ends else 0):
+        raise SampleError(f"{_place(reference)}: the file has {ends[-1] if ends else 0:,} rows: rebuild the reference")
+    group = bisect_right(ends, row)
+    try:
+        column, inner = _column(uri, version, group, path)
+        cell: Any = column[row - (ends[group - 1] if group else 0)]
+        for name in inner:
+            cell = cell[int(name) if isinstance(cell, pa.ListScalar | pa.LargeListScalar) else name]
+        value = cell.as_py()
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise SampleError(f"{_place(reference)}: no such value ({error}): name a binary column as {COLUMN}a.b") from error
+    if not isinstance(value, bytes):
+        raise SampleError(f"{_place(reference)}: found {type(value).__name__}, wanted bytes: name a binary column")
+    check_bytes(len(value), what=_place(reference))
+    return _whole(reference, value, reference.size or len(value))
+
+
+def _version(path: str) -> tuple[int, int]:
+    facts = os.stat(path)  # noqa: PTH116 - once per cell: Path would cost more than the call
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _open_parquet(uri: str) -> pq.ParquetFile:
+    if not _is_remote(uri):
+        return pq.ParquetFile(uri, memory_map=False)
+    import fsspec
+
+    return pq.ParquetFile(fsspec.open(uri, "rb").open())
+
+
+@lru_cache(maxsize=256)
+def _group_ends(uri: str, version: tuple[int, int] | None) -> list[int]:  # noqa: ARG001 - version is part of the key
+    with _open_parquet(uri) as file:
+        return list(accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)))
+
+
+@lru_cache(maxsize=1)
+def _column(uri: str, version: tuple[int, int] | None, group: int, path: str) -> tuple[pa.ChunkedArray, list[str]]:  # noqa: ARG001
+    """A row group's column and the names that lead from its cells to the value."""
+    with _open_parquet(uri) as file:
+        names = file.schema_arrow.names
+        top, _, rest = (path, "", "") if path in names else path.partition(".")
+        if top not in names:
+            raise KeyError(f"columns are {', '.join(names)}")
+        inner = rest.split(".") if rest else []
+        struct = inner and not any(name.isdigit() for name in inner)
+        table = file.read_row_group(group, columns=[path if struct else top], use_threads=False)
+        if top not in table.column_names:
+            raise KeyError(f"{top} is {file.schema_arrow.field(top).type}")
+        return table.column(top), inner

@@ -1,0 +1,201 @@
+"""Video: what a clip declares and what one full decode of it shows."""
+
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import av
+import av.error
+import av.logging
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from curation.media.formats import DEMUXERS, require_format
+from curation.media.limits import MAX_DURATION, MAX_FRAME_PIXELS, MAX_FRAMES, check_bytes, check_size
+from curation.sample import SampleError
+
+# Frames that may be missing before a clip counts as cut: edit lists and the last B-frames legally lose a few.
+MISSING_FRAMES, MISSING_SHARE = 2, 0.05
+# A container can hold packets that never become a frame; more than this many per frame of the limit is a loop.
+MAX_PACKETS = 4 * MAX_FRAMES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoFacts:
+    """What the container declares: size in pixels as displayed, duration in seconds, frames per second, frames; 0 = does not say."""
+
+    format: str
+    width: int
+    height: int
+    duration: float
+    fps: float
+    frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoScan:
+    """What one full decode of a clip shows.
+
+    frames: frames that decode undamaged; damaged: frames the decoder patched up; first, last: times of the first and last frame in
+    seconds; duration: last - first and one frame more, in seconds; fps: frames over duration, so for variable rates their mean;
+    width, height: pixels as displayed; declared: frames the container declares (0 = does not say); errors: how many packets failed;
+    error: what the first of them said.
+    """
+
+    frames: int
+    damaged: int
+    first: float
+    last: float
+    duration: float
+    fps: float
+    width: int
+    height: int
+    declared: int
+    errors: int
+    error: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether as many frames decode as are declared, but for a few that edit lists and stream ends legally lose."""
+        wanted = self.declared or self.frames + self.damaged + self.errors
+        return wanted - self.frames <= max(MISSING_FRAMES, MISSING_SHARE * wanted)
+
+
+def probe_video(data: bytes) -> VideoFacts:
+    """What the container declares; at most the first frame is decoded, since only it knows its rotation.
+
+    Raises:
+        SampleError: no allowed container, no video in it, or beyond the limits.
+    """
+    with _opened(data) as (container, stream, video_format):
+        width, height = _check_stream(container, stream, video_format)
+        try:
+            frame = next(container.decode(stream), None)
+        except (av.error.FFmpegError, ValueError):
+            frame = None  # whether it decodes is for scan_video to say
+        if frame is not None:
+            width, height = _displayed(frame)
+        duration, fps = _duration(container, stream), float(stream.average_rate or 0)
+        frames = stream.frames or round(duration * fps)
+        return VideoFacts(format=video_format, width=width, height=height, duration=duration, fps=fps, frames=frames)
+
+
+def scan_video(data: bytes) -> VideoScan:
+    """Decode every frame of a clip once, on one thread, keeping none.
+
+    A clip that stops decoding early, or loses frames in the middle, is described and not refused: `errors`, `damaged` and `complete`
+    say so, and a filter decides.
+
+    Raises:
+        SampleError: it does not open, not one frame decodes, or it is beyond the limits.
+    """
+    with _opened(data) as (container, stream, video_format):
+        _check_stream(container, stream, video_format)
+        tally = _Tally()
+        for frame in _frames(container, stream, tally):
+            tally.add(frame)
+        if not tally.frames:
+            raise SampleError(f"{video_format} has no frame that decodes ({tally.error or 'the stream is empty'}): fetch it again")
+        return tally.scan(declared=stream.frames, rate=float(stream.average_rate or 0))
+
+
+class _Tally:
+    """Running counts of one scan."""
+
+    def __init__(self) -> None:
+        self.frames = self.damaged = self.errors = 0
+        self.error = ""
+        self.width = self.height = 0
+        self.first, self.last = math.inf, -math.inf
+
+    def add(self, frame: VideoFrame) -> None:
+        check_size(frame.width, frame.height, what="video frame", limit=MAX_FRAME_PIXELS)
+        if frame.is_corrupt:
+            self.damaged += 1
+            return
+        if not self.frames:
+            self.width, self.height = _displayed(frame)
+        self.frames += 1
+        if frame.time is not None:
+            self.first, self.last = min(self.first, frame.time), max(self.last, frame.time)
+        if self.frames > MAX_FRAMES or self.last - self.first > MAX_DURATION:
+            raise SampleError(f"video runs past {MAX_FRAMES:,} frames or {MAX_DURATION:,.0f} s: cut it into clips at the source")
+
+    def fail(self, error: Exception) -> None:
+        self.errors += 1
+        self.error = self.error or str(error)
+
+    def scan(self, *, declared: int, rate: float) -> VideoScan:
+        first, last = (self.first, self.last) if self.last >= self.first else (0.0, 0.0)
+        gap = (last - first) / (self.frames - 1) if last > first else 1 / rate if rate else 0.0
+        duration = last - first + gap
+        return VideoScan(
+            frames=self.frames, damaged=self.damaged, first=first, last=last, duration=duration,
+            fps=self.frames / duration if duration else 0.0, width=self.width, height=self.height, declared=declared,
+            errors=self.errors, error=self.error,
+        )  # fmt: skip
+
+
+def _frames(container: InputContainer, stream: VideoStream, tally: _Tally) -> Iterator[VideoFrame]:
+    """Every frame; a packet that fails is counted and the next one tried."""
+    packets = container.demux(stream)
+    for _ in range(MAX_PACKETS):
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            frames = packet.decode()
+        except av.error.EOFError:
+            return
+        except (av.error.FFmpegError, ValueError) as error:
+            tally.fail(error)
+            if tally.errors > MAX_FRAMES:
+                return
+            continue
+        yield from (frame for frame in frames if isinstance(frame, VideoFrame))
+    raise SampleError(f"video has more than {MAX_PACKETS:,} packets: cut it into clips at the source")
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream, str]]:
+    """The container with its first real video stream, decoding on one thread."""
+    check_bytes(len(data), what="video")
+    video_format = require_format(data, "video")
+    av.logging.set_level(None)
+    try:
+        container = av.open(io.BytesIO(data), format=DEMUXERS[video_format], metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise SampleError(f"{video_format} does not open ({error}): fetch it again") from error
+    with container:
+        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+        if not streams:
+            raise SampleError(f"{video_format} has no video stream: drop it at the source")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise SampleError(f"{video_format} has a video stream no decoder knows: re-encode it at the source")
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        yield container, stream, video_format
+
+
+def _check_stream(container: InputContainer, stream: VideoStream, video_format: str) -> tuple[int, int]:
+    width, height = stream.codec_context.width, stream.codec_context.height
+    check_size(width, height, what=video_format, limit=MAX_FRAME_PIXELS)
+    if (duration := _duration(container, stream)) > MAX_DURATION:
+        raise SampleError(f"{video_format} declares {duration:,.0f} s, limit {MAX_DURATION:,.0f} s: cut it into clips at the source")
+    if stream.frames > MAX_FRAMES:
+        raise SampleError(f"{video_format} declares {stream.frames:,} frames, limit {MAX_FRAMES:,}: cut it into clips at the source")
+    return width, height
+
+
+def _duration(container: InputContainer, stream: VideoStream) -> float:
+    if stream.duration is not None and stream.time_base is not None:
+        return max(0.0, float(stream.duration * stream.time_base))
+    return max(0.0, (container.duration or 0) / av.time_base)
+
+
+def _displayed(frame: VideoFrame) -> tuple[int, int]:
+    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
