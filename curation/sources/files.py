@@ -1,0 +1,187 @@
+"""Files: where sources find their input, how samples are named after it, and how bytes of a range are taken up."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+from curation.operator import RecipeError, Source
+from curation.sample import BadSample, Kind, Media, Origin, Reference, SampleError
+
+# Media up to this size ride inline with the sample, because their bytes are read for the digest anyway; larger ones are
+# only referred to.
+INLINE_BYTES = 64 << 20
+_MAGIC = "*?["
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFile:
+    """A file of a source.
+
+    `uri` opens it; `name` is relative to the source's folder, so ids survive a move; size in bytes.
+    """
+
+    uri: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource(Source):
+    """A source over files.
+
+    path: a file, a folder (searched recursively for the source's suffixes) or a glob. title: the source's name in
+    origins, by default the last component of `path`; sample ids cover it, so two sources of a run need different
+    titles.
+    """
+
+    path: str = field(kw_only=False)
+    title: str = ""
+
+    SUFFIXES: ClassVar[tuple[str, ...]] = ()
+
+    def inputs(self) -> tuple[InputFile, ...]:
+        """The files, sorted by name.
+
+        Raises:
+            RecipeError: there are none.
+        """
+        return find_files(self.path, self.SUFFIXES, who=self.name)
+
+    def files(self) -> Sequence[str]:
+        """Every file that the samples depend on, sorted."""
+        return sorted(file.uri for file in self.inputs())
+
+    def origin(
+        self, uri: str, place: int | str | None = None, *, name: str = "", licence: str = "", url: str = ""
+    ) -> Origin:
+        """Where a sample lies: `place` is its row, byte offset or the like; without one the file as a whole is meant."""
+        title, file = _title_and_name(self.path, uri)
+        locator = file if place is None else f"{file}#{place}"
+        return Origin(source=self.title or title, locator=locator, name=name or locator, licence=licence, url=url)
+
+
+@lru_cache(maxsize=256)
+def _title_and_name(path: str, uri: str) -> tuple[str, str]:
+    return Path(path).expanduser().absolute().name, Path(uri).relative_to(root_of(path)).as_posix()
+
+
+def find_files(path: str, suffixes: Sequence[str], *, who: str) -> tuple[InputFile, ...]:
+    """The files that a path, folder or glob means, sorted by name. Hidden files are no input.
+
+    Raises:
+        RecipeError: the path is remote, or there is no such file.
+    """
+    if "://" in path:
+        raise RecipeError(
+            f"{who}: {path!r} is remote: sources read local or mounted files. Mount the bucket, or copy it"
+        )
+    root, place = root_of(path), Path(path).expanduser().absolute()
+    if place.is_file():
+        found = [place]
+    elif place.is_dir():
+        found = [file for file in place.rglob("*") if file.name.lower().endswith(tuple(suffixes))]
+    else:
+        found = list(root.glob(place.relative_to(root).as_posix())) if root != place else []
+    files = [
+        InputFile(uri=str(file), name=file.relative_to(root).as_posix(), size=file.stat().st_size)
+        for file in found
+        if file.is_file() and not file.name.startswith(".")
+    ]
+    if not files:
+        raise RecipeError(
+            f"{who}: nothing to read at {path!r}: wanted a file, a folder with {', '.join(suffixes)} files, or a glob"
+        )
+    return tuple(sorted(files, key=lambda file: file.name))
+
+
+def root_of(path: str) -> Path:
+    """The folder that names are relative to: the folder itself, a file's parent, or a glob's longest part without wildcards."""
+    place = Path(path).expanduser().absolute()
+    if place.is_dir():
+        return place
+    parts = place.parts
+    plain = next((i for i, part in enumerate(parts) if any(c in part for c in _MAGIC)), len(parts) - 1)
+    return Path(*parts[:plain])
+
+
+def bad_sample(origin: Origin, error: Exception, message: str = "") -> BadSample:
+    """What a source yields for a sample it cannot read; grouped by the error that caused it."""
+    cause = error.__cause__ or error
+    retryable = getattr(error, "retryable", False) or (
+        isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    )
+    return BadSample(origin=origin, error=type(cause).__name__, message=message or str(error), retryable=retryable)
+
+
+def read_range(reference: Reference) -> bytes:
+    """The bytes of a range of a file.
+
+    Raises:
+        SampleError: they cannot be read in full.
+    """
+    return b"".join(_blocks(reference))
+
+
+def ranged_media(kind: Kind, reference: Reference, *, inline: bool = True) -> Media:
+    """A medium from a range of a file: with its bytes, or else only its digest, taken in one streaming read.
+
+    Raises:
+        SampleError: the range cannot be read in full.
+    """
+    if inline and reference.size <= INLINE_BYTES:
+        return Media(kind=kind, reference=reference, data=read_range(reference), size=reference.size)
+    sha = hashlib.sha256()
+    for block in _blocks(reference):
+        sha.update(block)
+    return Media(kind=kind, reference=reference, size=reference.size, digest=sha.hexdigest())
+
+
+def _blocks(reference: Reference) -> Iterator[bytes]:
+    name = reference.member or Path(reference.uri).name
+    left = reference.size
+    try:
+        with open(reference.uri, "rb") as file:
+            file.seek(reference.offset)
+            while left and (block := file.read(min(left, _BLOCK))):
+                left -= len(block)
+                yield block
+    except OSError as error:
+        raise SampleError(f"{name}: {error.strerror}", retryable=True) from error
+    if left:
+        raise SampleError(
+            f"{name}: {left:,} of {reference.size:,} bytes are missing at the end of the file", retryable=True
+        )
+
+
+def contained_file(folder: str, name: str) -> Path:
+    """The file `name` inside `folder`, following links.
+
+    Raises:
+        SampleError: the name is absolute, climbs out of the folder or reaches out of it by a link, or there is no such
+        file.
+    """
+    if not safe_name(name):
+        raise SampleError(f"unsafe media name {name[:200]!r}: wanted a path inside the media folder, without '..'")
+    root = Path(folder).expanduser().resolve()
+    place = root / name
+    try:
+        real = place.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise SampleError(f"names {name!r}, not found in {root.name}") from error
+    if not real.is_relative_to(root):
+        raise SampleError(f"names {name!r}, a link that leaves {root.name}: copy the file into the folder")
+    if not real.is_file():
+        raise SampleError(f"names {name!r}, which is no file in {root.name}")
+    return place
+
+
+def safe_name(name: str, *, longest: int = 1024) -> bool:
+    """Whether a relative path stays below where it is put: no root, drive, '..', backslash or control character; bounded length."""
+    if not name or len(name) > longest or name.startswith("/") or "\\" in name or os.path.splitdrive(name)[0]:
+        return False
+    return ".." not in name.split("/") and ":" not in name.split("/")[0] and all(c.isprintable() for c in name)

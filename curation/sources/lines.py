@@ -1,0 +1,261 @@
+"""Lines: bounded, streaming reading of line files and JSON lists, plain or compressed, with every fault told by its place."""
+
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import zstandard
+
+from curation.operator import Part, PartLimits
+from curation.sample import SampleError
+from curation.sources.files import InputFile
+
+# The longest line or list element that is taken up. A longer one is one bad sample, however long it is.
+MAX_LINE_BYTES = 64 << 20
+# What a .zst file may ask for as its window; the default of `zstd -d` is the same.
+_MAX_WINDOW_BYTES = 128 << 20
+# Lines are counted up to here only: with a fault in every part of a huge file the counting would take over.
+_COUNTED_BYTES = 256 << 20
+_BLOCK = 1 << 20
+_PROBE = 256 << 10
+_BOM = b"\xef\xbb\xbf"
+_SPACE = b" \t\r\n"
+# What a stream raises where its file is cut or rotten.
+DAMAGE = (EOFError, zlib.error, zstandard.ZstdError, OSError)
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}]', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line, or one element of a JSON list: the byte offset where it starts (decompressed), and its bytes or what is wrong."""
+
+    offset: int
+    data: bytes = b""
+    fault: str = ""
+
+
+def is_compressed(uri: str) -> bool:
+    """Whether the name says gzip or Zstandard."""
+    return uri.lower().endswith((".gz", ".zst"))
+
+
+def is_list(uri: str) -> bool:
+    """Whether the name says one JSON list instead of a value per line."""
+    return uri.lower().removesuffix(".gz").removesuffix(".zst").endswith(".json")
+
+
+def open_stream(uri: str) -> BinaryIO:
+    """The decompressed bytes of a file, streaming."""
+    if uri.lower().endswith(".gz"):
+        return cast(BinaryIO, gzip.open(uri, "rb"))
+    if uri.lower().endswith(".zst"):
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
+        frames = decompressor.stream_reader(open(uri, "rb"), read_across_frames=True, closefd=True)
+        return io.BufferedReader(cast(io.RawIOBase, frames), _BLOCK)
+    return open(uri, "rb")
+
+
+def cut_lines(file: InputFile, limits: PartLimits) -> list[Part]:
+    """Byte ranges of a plain file; a range holds the lines that start in it. A compressed file is one part.
+
+    Rows are estimated from the first lines: counting them would mean reading everything.
+    """
+    if is_compressed(file.uri):
+        return [Part(uri=file.uri, begin=0, end=file.size, rows=0, bytes=file.size)]
+    try:
+        with open(file.uri, "rb") as stream:
+            head = stream.read(_PROBE)
+    except OSError:
+        head = b""
+    per_line = len(head) / max(1, head.count(b"\n"))
+    step = int(max(1, min(limits.bytes, limits.rows * per_line)))
+    return [
+        Part(uri=file.uri, begin=at, end=min(at + step, file.size), rows=round(step / max(1.0, per_line)), bytes=step)
+        for at in range(0, file.size, step)
+    ]
+
+
+def read_lines(part: Part) -> Iterator[Line]:
+    """The lines of a part, without line ends; blank lines are skipped. A fault of the file ends the part.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    offset = part.begin
+    with open_stream(part.uri) as stream:
+        try:
+            if part.begin:
+                stream.seek(part.begin - 1)
+                offset = part.begin - 1 + _skip_line(stream, part.end - part.begin + 1)
+            while is_compressed(part.uri) or offset < part.end:
+                line = stream.readline(MAX_LINE_BYTES + 1)
+                if not line:
+                    return
+                start, offset = offset, offset + len(line)
+                if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+                    offset += _skip_line(stream)
+                    yield Line(offset=start, fault=_too_long(offset - start))
+                elif data := line.removeprefix(_BOM if start == 0 else b"").strip(_SPACE):
+                    yield Line(offset=start, data=data)
+        except DAMAGE as error:
+            yield Line(offset=offset, fault=f"the file is damaged from here: {error}")
+
+
+def _skip_line(stream: BinaryIO, limit: int | None = None) -> int:
+    """Read past the next line end, or past `limit` bytes; returns the bytes passed."""
+    passed = 0
+    while limit is None or passed < limit:
+        piece = stream.readline(_BLOCK)
+        passed += len(piece)
+        if not piece or piece.endswith(b"\n"):
+            return passed
+    return passed
+
+
+def _too_long(size: int) -> str:
+    return f"{size:,} bytes long, limit {MAX_LINE_BYTES:,}"
+
+
+class LineCounter:
+    """Numbers of lines for messages.
+
+    Counting means reading what comes before, so only faults ask, in ascending order of offset.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._stream: BinaryIO | None = None
+        self._offset = 0
+        self._number = 1
+
+    def __enter__(self) -> "LineCounter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream:
+            self._stream.close()
+
+    def where(self, offset: int) -> str:
+        """The line that starts at `offset`, as "line 7"; far into a file the offset has to do."""
+        if offset > _COUNTED_BYTES:
+            return f"byte {offset:,}"
+        try:
+            self._stream = self._stream or open_stream(self._uri)
+            while self._offset < offset and (block := self._stream.read(min(_BLOCK, offset - self._offset))):
+                self._number += block.count(b"\n")
+                self._offset += len(block)
+        except DAMAGE:
+            return f"byte {offset:,}"
+        return f"line {self._number:,}"
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        SampleError: not UTF-8, not JSON, nested too deep, or no object.
+    """
+    try:
+        value = json.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise SampleError(f"not UTF-8 at byte {error.start}: decode it with its real encoding") from error
+    except json.JSONDecodeError as error:
+        raise SampleError(f"broken JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise SampleError(f"refused JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise SampleError(f"holds a JSON {type(value).__name__}: wanted an object")
+    return value
+
+
+def list_elements(uri: str, begin: int = 0, end: int | None = None) -> Iterator[Line]:
+    """The elements of one JSON list, found by their brackets and streamed; `begin` is 0 or where an element starts.
+
+    Only containers count as elements: a bare number or string in the list is a fault.
+    """
+    with open_stream(uri) as stream:
+        try:
+            if begin:
+                stream.seek(begin)
+                yield from _scan(stream, begin, end, depth=1)
+            else:
+                yield from _scan(stream, 0, end, depth=0)
+        except DAMAGE as error:
+            yield Line(offset=begin, fault=f"the file is damaged: {error}")
+
+
+def _scan(stream: BinaryIO, base: int, end: int | None, *, depth: int) -> Iterator[Line]:
+    """Elements from a stream that stands at `base`; depth 0 before the list's bracket, 1 inside it.
+
+    `buffer` starts at file offset `base`; `at` is where scanning goes on, `start` where the open element began (-1:
+    none).
+    """
+    buffer, at, start = b"", 0, -1
+    while block := stream.read(_BLOCK):
+        buffer += block
+        for token in _TOKEN.finditer(buffer, at):
+            text = token.group()
+            if text == b'"':  # an unfinished string: wait for more
+                break
+            at = token.end()
+            if text in b"[{":
+                if depth == 1:
+                    start = token.start()
+                    if end is not None and base + start >= end:
+                        return
+                elif depth == 0 and text == b"{":
+                    yield Line(offset=base, fault="holds one JSON object: wanted a list of them")
+                    return
+                depth += 1
+            elif text in b"]}":
+                depth -= 1
+                if depth == 1:
+                    yield Line(offset=base + start, data=buffer[start:at])
+                    start = -1
+                elif depth <= 0:
+                    return
+        keep = start if start >= 0 else at
+        if len(buffer) - keep > MAX_LINE_BYTES:
+            yield Line(
+                offset=base + keep,
+                fault=f"an element is longer than {MAX_LINE_BYTES:,} bytes; the rest of the file is not read",
+            )
+            return
+        buffer, base, at, start = buffer[keep:], base + keep, at - keep, start - keep if start >= 0 else -1
+    if depth or buffer.strip(_SPACE):
+        yield Line(offset=base, fault="the list is not closed: the file is truncated")
+
+
+def cut_list(file: InputFile, limits: PartLimits) -> Sequence[Part]:
+    """Runs of elements of a JSON list within the limits.
+
+    Reads the file once: where elements start shows nowhere else.
+    """
+    if is_compressed(file.uri):
+        return [Part(uri=file.uri, begin=0, end=file.size, rows=0, bytes=file.size)]
+    parts: list[Part] = []
+    begin, rows = 0, 0
+    try:
+        for element in list_elements(file.uri):
+            if rows and (rows >= limits.rows or element.offset + len(element.data) - begin > limits.bytes):
+                parts.append(
+                    Part(uri=file.uri, begin=begin, end=element.offset, rows=rows, bytes=element.offset - begin)
+                )
+                begin, rows = element.offset, 0
+            rows += 1
+    except OSError:
+        rows = 1
+    if rows:
+        parts.append(Part(uri=file.uri, begin=begin, end=max(file.size, begin + 1), rows=rows, bytes=file.size - begin))
+    return parts
+
+
+def file_name(uri: str) -> str:
+    """Last component of a path, for messages."""
+    return Path(uri).name
