@@ -34,9 +34,16 @@ class Batch:
     failed, by index in the batch. A pass drops failed samples with `without_errors` before the next operator sees them.
     """
 
-    def __init__(self, samples: Sequence[Sample], *, counters: Counter[str] | None = None) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        *,
+        counters: Counter[str] | None = None,
+        beat: Callable[[int], None] = lambda num_bytes: None,
+    ) -> None:
         self.samples = list(samples)
         self.counters = Counter() if counters is None else counters
+        self.beat = beat  # called with the media bytes of what comes next: the runner's watchdog
         self.errors: dict[int, SampleError] = {}
         self._pixels: dict[tuple[str, int], np.ndarray] = {}
         self._scans: dict[tuple[str, int], VideoScan] = {}
@@ -87,6 +94,7 @@ class Batch:
             SampleError: they cannot be read.
         """
         item, key = self.samples[index].media[medium], (self.samples[index].id, medium)
+        self.beat(item.size)
         if item.data is not None:
             self.counters["media_read"] += key not in self._bytes
             self._bytes[key] = item.data
@@ -123,6 +131,7 @@ class Batch:
         """One number per sample from a function of its index; a SampleError fails that sample only."""
         values: list[float | None] = []
         for index in range(len(self)):
+            self.beat(0)
             try:
                 values.append(measure(index))
             except SampleError as error:
@@ -134,6 +143,7 @@ class Batch:
         """Every sample rewritten; a SampleError fails that sample only and leaves it as it was."""
         rewritten = list(self.samples)
         for index, sample in enumerate(self.samples):
+            self.beat(0)
             try:
                 rewritten[index] = rewrite(sample)
             except SampleError as error:
@@ -143,7 +153,7 @@ class Batch:
     def take(self, indices: Iterable[int], samples: Sequence[Sample] | None = None) -> "Batch":
         """Some samples as a batch that shares what was read and decoded; `samples` replaces the originals (after a transform)."""
         samples = self.samples if samples is None else samples
-        part = Batch([samples[i] for i in indices], counters=self.counters)
+        part = Batch([samples[i] for i in indices], counters=self.counters, beat=self.beat)
         part._pixels, part._scans, part._bytes = self._pixels, self._scans, self._bytes
         return part
 

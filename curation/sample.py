@@ -31,11 +31,13 @@ class SampleError(ValueError):
     """This sample cannot be used: it is quarantined, the run goes on.
 
     `retryable` says that the same input may succeed later (a store that did not answer), so `quarantine --retry` takes it up.
+    `kind` names the failure in the quarantine: the class, or the class of the unexpected exception behind it.
     """
 
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
+    def __init__(self, message: str, *, retryable: bool = False, kind: str = "") -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.kind = kind or type(self).__name__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Pipelines: where and when curation happens. The only package that knows Ray."""

@@ -1,0 +1,191 @@
+"""Plan: a recipe over real sources, with an id on every node.
+
+    id = digest(operator settings and VERSION, the ids above it, the source's fingerprint)
+
+so that changing one node renames it and what lies below it, and nothing else. A branch is cut at its Selects into segments; a segment
+is one pass over a part:
+
+    source -> [segment 0: filters, transforms] -> Select -> [segment 1] -> Select -> ... -> mixture -> settle -> shards
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from curation.operator import Filter, Operator, Part, PartLimits, RecipeError, Select, Source, Transform, digest
+from curation.sample import BadSample, Sample
+from model.tokenizer import tokenizer_digest
+from pipelines.recipe import Branch, Recipe, segments
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentPlan:
+    """One pass over a branch's parts.
+
+    id names its output; measures: per operator, the identity of its numbers (bounds left out), so that they are found again when only
+    bounds changed; counts: whether this pass also counts tokens (the last pass that looks at samples); select: the barrier after it.
+    """
+
+    id: str
+    operators: tuple[Operator, ...]
+    measures: tuple[str, ...]
+    counts: str
+    select: Select | None
+    select_id: str
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to do: the branch ends with its Select."""
+        return not self.operators and not self.counts and self.select is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchPlan:
+    """A branch with ids and parts."""
+
+    name: str
+    source: Source
+    source_id: str
+    parts: tuple[Part, ...]
+    segments: tuple[SegmentPlan, ...]
+
+    @property
+    def id(self) -> str:
+        """Identity of everything that happens to this branch before the mixture."""
+        last = self.segments[-1]
+        return digest(last.id, last.select_id, self.source_id)
+
+    def part_name(self, index: int) -> str:
+        """Name of a part's commits: its number, and a digest of its range so that other part limits never mix in."""
+        return f"{index:06d}-{digest(self.parts[index])[:8]}"
+
+    def node_names(self) -> list[str]:
+        """Names of everything a sample passes, in order: the source, operators, Selects, the token count."""
+        names = [self.source.name]
+        for segment in self.segments:
+            names += [operator.name for operator in segment.operators]
+            names += ["Count"] if segment.counts else []
+            names += [segment.select.name] if segment.select else []
+        return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will run."""
+
+    recipe: Recipe
+    out: Path
+    data: str
+    limits: PartLimits
+    branches: tuple[BranchPlan, ...]
+    sample_seconds: float = 60.0
+
+    @property
+    def id(self) -> str:
+        """Identity of the dataset: recipe and sources. Parts' sizes change it too, since the ledger names parts."""
+        return digest(self.recipe.resolved(), [b.id for b in self.branches], [[p for p in b.parts] for b in self.branches])
+
+    def portable_recipe(self) -> dict[str, Any]:
+        """The resolved recipe with the data directory written as {data}: the same wherever the corpora lie."""
+        text = json.dumps(self.recipe.resolved(), ensure_ascii=False, sort_keys=True)
+        return json.loads(text.replace(json.dumps(self.data)[1:-1], "{data}") if self.data else text)
+
+    def branch(self, name: str) -> BranchPlan:
+        """The branch of that name."""
+        return next(b for b in self.branches if b.name == name)
+
+    def counted_with(self) -> dict[str, Any]:
+        """Tokenizer and pixel rules of every token count."""
+        rules = self.recipe.pixel_rules
+        return {"tokenizer": tokenizer_digest(self.recipe.tokenizer), "rules": self.recipe.resolved()["rules"], "digest": rules.digest()}
+
+
+def make_plan(
+    recipe: Recipe,
+    out: Path,
+    *,
+    data: str = "",
+    limits: PartLimits = PartLimits(),
+    limit: int | None = None,
+    sample_seconds: float = 60.0,
+) -> Plan:
+    """Resolve a recipe: fingerprint sources, cut them into parts, give ids.
+
+    Args:
+        data: the data directory as the recipe's paths spell it, left out of what the manifest records.
+        limit: at most this many samples per branch (a dry run on real data).
+        sample_seconds: a sample that stands still for longer is taken for hung and quarantined; large media get more.
+    """
+    counts = digest(recipe.pixel_rules.digest(), tokenizer_digest(recipe.tokenizer))
+    plans = [_plan_branch(branch, limits, limit, counts) for branch in recipe.branches]
+    return Plan(recipe=recipe, out=out, data=data, limits=limits, branches=tuple(plans), sample_seconds=sample_seconds)
+
+
+def _plan_branch(branch: Branch, limits: PartLimits, limit: int | None, counts: str) -> BranchPlan:
+    source = branch.source if limit is None else LimitedSource(inner=branch.source, samples=limit)
+    parts = tuple(source.parts(limits))
+    if not parts:
+        raise RecipeError(f"{branch.name}: {branch.source.name} found nothing to read: look at its path")
+    source_id = digest(source.settings(), fingerprint(source.files()))
+    cut, selects = segments(branch)
+    # Tokens are counted in the last pass that runs anyway, so that a branch that ends with a Select reads no media twice.
+    counting = max((i for i, operators in enumerate(cut) if operators), default=0)
+    plans, above, content = [], source_id, source_id
+    for i, operators in enumerate(cut):
+        measures = []
+        for operator in operators:
+            measures.append(digest(operator.measure_settings() if isinstance(operator, Filter) else operator.settings(), content))
+            if isinstance(operator, Transform):
+                content = measures[-1]
+        select = selects[i] if i < len(selects) else None
+        counted = digest(counts, content) if i == counting else ""
+        own = digest([operator.settings() for operator in operators], above, counted, select.settings() if select else None)
+        above = digest(own, "select") if select else own
+        plans.append(
+            SegmentPlan(
+                id=own, operators=tuple(operators), measures=tuple(measures), counts=counted, select=select, select_id=above if select else ""
+            )
+        )  # fmt: skip
+    return BranchPlan(name=branch.name, source=source, source_id=source_id, parts=parts, segments=tuple(plans))
+
+
+def fingerprint(files: Sequence[str]) -> list[list[Any]]:
+    """Name, size and modification time of every file a source depends on: what a resume must find unchanged."""
+    stats = [(path, os.stat(path)) for path in files]
+    return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitedSource(Source):
+    """At most the first `samples` samples of another source: a dry run on real data."""
+
+    inner: Source
+    samples: int
+
+    @property
+    def name(self) -> str:
+        """The inner source's name: a limited run reports like a full one."""
+        return self.inner.name
+
+    def files(self) -> Sequence[str]:
+        """The inner source's files."""
+        return self.inner.files()
+
+    def parts(self, limits: PartLimits) -> Sequence[Part]:
+        """As many parts as are needed; each carries in `rows` how many of its samples are wanted."""
+        wanted, left = [], self.samples
+        for part in self.inner.parts(limits):
+            if left <= 0:
+                break
+            take = min(part.rows, left) if part.rows else left
+            wanted.append(replace(part, rows=take))
+            left -= take
+        return wanted
+
+    def read(self, part: Part) -> Iterator[Sample | BadSample]:
+        """The part's first samples."""
+        return islice(self.inner.read(part), part.rows)

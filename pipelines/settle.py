@@ -1,0 +1,160 @@
+"""Settle: the last word on every sample of a part.
+
+Writes the part's rows of the ledger (one per sample read) and of the quarantine, and puts what its chosen samples bring to the shards
+where a shard can take it with ranged reads: a table, and for media that one ranged read cannot fetch (Parquet cells) a copy of their bytes.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curation.media.read import read_references
+from curation.operator import Filter
+from curation.sample import Reference
+from pipelines.guard import Guard
+from pipelines.passes import after_segment
+from pipelines.plan import BranchPlan, Plan
+from pipelines.store import Store, atomic
+from pipelines.tables import COUNT_SCHEMA
+
+FATE = {"node": pl.String, "reason": pl.String, "quarantined": pl.Boolean, "error": pl.String, "message": pl.String, "retryable": pl.Boolean}
+QUARANTINE_SCHEMA = pl.Schema({
+    "id": pl.String, "branch": pl.String, "source": pl.String, "origin": pl.String, "locator": pl.String, "part": pl.String,
+    "node": pl.String, "error": pl.String, "message": pl.String, "retryable": pl.Boolean,
+})  # fmt: skip
+
+
+def settle(plan: Plan, plan_id: str, store: Store, branch: BranchPlan, part_name: str, guard: Guard) -> dict[str, Any]:
+    """Settle one part and commit; the facts hold what the driver adds up."""
+    fates = fates_of(store, plan_id, branch, part_name)
+    name = f"{branch.name}-{part_name}"
+    files = [_write(store.root / "ledger" / f"{name}.parquet", ledger_rows(plan, branch, part_name, fates))]
+    if (bad := quarantine_rows(branch, part_name, fates)).height:
+        files.append(_write(store.root / "quarantine" / f"{name}.parquet", bad))
+    brought, spill = bring(store, plan_id, branch, part_name, guard)
+    files += spill
+    files.append(store.write_table(plan_id, f"bring-{name}", brought))
+    return store.commit(plan_id, f"settle-{name}", files, _facts(branch, fates, brought))
+
+
+def fates_of(store: Store, plan_id: str, branch: BranchPlan, part_name: str) -> pl.DataFrame:
+    """One row per sample read: where it ended, with all scores; `node` is null for samples in a shard."""
+    base = store.read_table(branch.source_id, part_name).drop("turns", "media")
+    bad = pl.col("error").is_not_null()
+    fates = base.with_columns(
+        node=pl.when(bad).then(pl.lit(branch.source.name)),
+        reason=pl.when(bad).then(pl.lit(f"{branch.source.name}.error")),
+        quarantined=bad,
+        duplicate_of=pl.lit(None, dtype=pl.String),
+    )
+    for segment in branch.segments:
+        if not segment.empty:
+            table = store.read_table(segment.id, part_name).drop("turns", "grids", "^sig\\..*$", strict=False)
+            fates = _join_fate(fates, table)
+        if segment.select:
+            dropped = store.scan_table(segment.select_id, "dropped").filter(pl.col("part") == part_name).select("row", "duplicate_of").collect()
+            reason = f"{segment.select.name}.{segment.select.VERDICT}"
+            fates = _join_fate(fates, dropped.with_columns(node=pl.lit(segment.select.name), reason=pl.lit(reason)))
+    chosen = _chosen(store, plan_id, branch, part_name).select("row", "chosen", "shard")
+    fates = fates.join(chosen, on="row", how="left", maintain_order="left")
+    left_out = pl.col("node").is_null() & ~pl.col("chosen").fill_null(value=False)
+    return fates.with_columns(
+        node=pl.when(left_out).then(pl.lit("Mixture")).otherwise("node"),
+        reason=pl.when(left_out).then(pl.lit("Mixture.quota")).otherwise("reason"),
+    ).drop("chosen")
+
+
+def _join_fate(fates: pl.DataFrame, later: pl.DataFrame) -> pl.DataFrame:
+    """Take over what a later node says about samples; an earlier fate stands."""
+    shared = [column for column in later.columns if column in fates.columns and column != "row"]
+    joined = fates.join(later, on="row", how="left", suffix=".later", maintain_order="left")
+    return joined.with_columns(pl.coalesce(column, f"{column}.later").alias(column) if column != "quarantined"
+        else (pl.col(column) | pl.col(f"{column}.later").fill_null(value=False)).alias(column) for column in shared
+    ).drop([f"{column}.later" for column in shared])  # fmt: skip
+
+
+def _chosen(store: Store, plan_id: str, branch: BranchPlan, part_name: str) -> pl.DataFrame:
+    mine = (pl.col("branch") == branch.name) & (pl.col("part") == part_name)
+    return store.scan_table(plan_id, "chosen").filter(mine).collect()
+
+
+def score_names(plan: Plan) -> list[str]:
+    """Every score of any branch, in order of first appearance: all ledger files have the same columns."""
+    names = [o.name for b in plan.branches for s in b.segments for o in s.operators if isinstance(o, Filter)]
+    return list(dict.fromkeys(names))
+
+
+def ledger_rows(plan: Plan, branch: BranchPlan, part_name: str, fates: pl.DataFrame) -> pl.DataFrame:
+    """The contract's ledger columns, then token counts, then one column per score."""
+    scores = [pl.col(n).cast(pl.Float64) if n in fates.columns else pl.lit(None, dtype=pl.Float64).alias(n) for n in score_names(plan)]
+    counts = [pl.col(n) for n in COUNT_SCHEMA if n != "grids"]
+    decision = pl.when("quarantined").then(pl.lit("quarantined")).when(pl.col("node").is_null()).then(pl.lit("kept")).otherwise(pl.lit("dropped"))
+    return fates.select(
+        "id", pl.lit(branch.name).alias("branch"), pl.lit(branch.source.name).alias("source"), pl.col("name").alias("origin"), "locator",
+        pl.lit(part_name).alias("part"), decision.alias("decision"), "node", "reason", "duplicate_of",
+        pl.when(pl.col("shard").is_not_null()).then(pl.format("{}.tar", pl.col("shard").cast(pl.String).str.zfill(6))).alias("shard"),
+        "licence", *counts, *scores,
+    )  # fmt: skip
+
+
+def quarantine_rows(branch: BranchPlan, part_name: str, fates: pl.DataFrame) -> pl.DataFrame:
+    """The contract's quarantine columns."""
+    bad = fates.filter("quarantined").with_columns(
+        branch=pl.lit(branch.name), source=pl.lit(branch.source.name), origin=pl.col("name"), part=pl.lit(part_name)
+    )
+    return bad.select(list(QUARANTINE_SCHEMA)).cast(dict(QUARANTINE_SCHEMA))
+
+
+def bring(store: Store, plan_id: str, branch: BranchPlan, part_name: str, guard: Guard) -> tuple[pl.DataFrame, list[Path]]:
+    """What chosen samples bring to their shards: turns, counts and references that one ranged read can follow; and the copy's file."""
+    kept = store.read_table(branch.source_id, part_name).filter(pl.col("error").is_null())
+    for segment in branch.segments:
+        kept = after_segment(store, segment, part_name, kept)
+    chosen = _chosen(store, plan_id, branch, part_name).filter("chosen").select("row", "shard")
+    rows = kept.join(chosen, on="row", how="inner", maintain_order="left")
+    columns = ["shard", "id", "row", "name", "licence", "url", "turns", "media", *COUNT_SCHEMA]
+    rows = rows.select(columns).with_columns(branch=pl.lit(branch.name), source=pl.lit(branch.source.name))
+    media = rows["media"].to_list()
+    cells = [m for listed in media for m in listed or () if m["member"].startswith("column:")]
+    if not cells:
+        return rows.sort("shard", "id"), []
+    path = store.work / plan_id / f"bring-{branch.name}-{part_name}.bin"
+    _copy(path, cells, guard)
+    rows = rows.with_columns(media=pl.Series("media", media, dtype=rows.schema["media"]))
+    return rows.sort("shard", "id"), [path]
+
+
+def _copy(path: Path, cells: list[dict[str, Any]], guard: Guard) -> None:
+    """Copy the bytes of Parquet cells into one file, and point the cells there."""
+    references = [Reference(uri=m["uri"], member=m["member"], offset=m["offset"], size=m["size"]) for m in cells]
+    offset = 0
+    with atomic(path) as temporary, temporary.open("wb", buffering=1 << 20) as file:
+        for medium, data in zip(cells, read_references(references), strict=True):
+            guard.beat(len(data))
+            file.write(data)
+            medium |= {"uri": str(path), "member": "", "offset": offset}
+            offset += len(data)
+
+
+def _write(path: Path, table: pl.DataFrame) -> Path:
+    with atomic(path) as temporary:
+        table.write_parquet(temporary, compression="zstd", statistics=True)
+    return path
+
+
+def _facts(branch: BranchPlan, fates: pl.DataFrame, brought: pl.DataFrame) -> dict[str, Any]:
+    ended = fates.filter(pl.col("node").is_not_null()).group_by("reason", "quarantined").len()
+    media_bytes = sum(m["size"] for listed in brought["media"].to_list() for m in listed or ())
+    return {
+        "read": fates.height,
+        "ended": {reason: count for reason, _, count in ended.sort("reason").iter_rows()},
+        "shards": sorted(brought["shard"].unique().to_list()),
+        "licences": dict(Counter(brought["licence"].fill_null("").to_list())),
+        "branch": {
+            "samples": brought.height, "bytes": media_bytes, "text_tokens": brought["text_tokens"].sum(),
+            "loss_tokens": brought["loss_tokens"].sum(), "patches": brought["patches"].sum(),
+            "visual_tokens": brought["visual_tokens"].sum(), "visual_tokens_kept": brought["visual_tokens_kept"].sum(),
+        },
+    }  # fmt: skip

@@ -1,0 +1,84 @@
+"""Shard: one tar and its index, from what the settled parts bring to it. Encoded bytes reach it unchanged."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import polars as pl
+
+from curation.media.read import read_reference
+from curation.operator import ContractError
+from curation.sample import Reference, SampleError
+from curation.shards import Member, ShardWriter, index_path, write_index
+from pipelines.guard import Guard
+from pipelines.plan import Plan
+from pipelines.store import Store, sha256_file
+
+PIECE = 16 << 20
+EXTENSIONS = {"jpeg": "jpg", "tiff": "tif", "matroska": "mkv", "mpegts": "ts"}
+
+
+def write_shard(plan: Plan, plan_id: str, store: Store, number: int, parts: Sequence[str], guard: Guard) -> dict[str, Any]:
+    """Write shard `number` from the parts (branch-part) that bring samples to it, sorted by key, and commit."""
+    brought = [store.scan_table(plan_id, f"bring-{part}").filter(pl.col("shard") == number).collect() for part in parts]
+    samples = pl.concat(brought).sort("id")
+    path = store.root / "shards" / f"{number:06d}.tar"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = []
+    with ShardWriter(path) as shard:
+        for place, sample in enumerate(samples.iter_rows(named=True)):
+            guard.at("shard", place, 1)
+            guard.beat(sum(medium["size"] for medium in sample["media"] or ()))
+            rows.append(_add(shard, sample))
+    index = index_path(path)
+    temporary = index.with_name(f".{index.name}.tmp")
+    write_index(temporary, rows, plan.counted_with())
+    temporary.replace(index)
+    entry = {
+        "name": path.name, "sha256": shard.sha256, "index_sha256": sha256_file(index), "samples": shard.samples, "bytes": shard.bytes,
+        "text_tokens": samples["text_tokens"].sum(), "visual_tokens": samples["visual_tokens_kept"].sum(),
+    }  # fmt: skip
+    return store.commit(plan_id, f"shard-{number:06d}", [path, index], entry)
+
+
+def _add(shard: ShardWriter, sample: dict[str, Any]) -> dict[str, Any]:
+    """Append one sample; returns its index row."""
+    key, media, grids = sample["id"], sample["media"] or [], sample["grids"] or []
+    suffixes = [f".{i}.{EXTENSIONS.get(medium['format'], medium['format'])}" for i, medium in enumerate(media)]
+    fields = json_member(sample, [key + suffix for suffix in suffixes])
+    members = [Member(suffix=s, size=m["size"], pieces=_pieces(m)) for s, m in zip(suffixes, media, strict=True)]
+    members.append(Member(suffix=".json", size=len(fields), pieces=[fields]))
+    try:
+        written = shard.add(key, sorted(members, key=lambda member: member.suffix))
+    except SampleError as error:
+        raise ContractError(f"{shard.path.name}: {key} was kept but its media cannot be read now: {error}") from error
+    counts = ("text_tokens", "loss_tokens", "patches", "visual_tokens", "visual_tokens_kept")
+    return {
+        "key": key,
+        "branch": sample["branch"],
+        "members": [{"name": name, "offset": offset, "size": size} for name, offset, size in written],
+        "media": [_index_medium(m, g, key + s) for m, g, s in zip(media, grids, suffixes, strict=True)],
+        **{name: sample[name] for name in counts},
+    }
+
+
+def json_member(sample: dict[str, Any], members: Sequence[str]) -> bytes:
+    """The sample's json: canonical, so that equal samples give equal bytes."""
+    facts = ("kind", "format", "width", "height", "duration", "fps", "frames", "digest")
+    media = [{name: medium[name] for name in facts} | {"member": m} for medium, m in zip(sample["media"] or [], members, strict=True)]
+    origin = {"source": sample["source"], "name": sample["name"], "licence": sample["licence"], "url": sample["url"]}
+    fields = {"id": sample["id"], "branch": sample["branch"], "turns": json.loads(sample["turns"]), "media": media, "origin": origin}
+    return json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _index_medium(medium: dict[str, Any], grid: dict[str, int], member: str) -> dict[str, Any]:
+    facts = {name: medium[name] for name in ("kind", "format", "width", "height", "duration", "fps")}
+    cut = {"grid_frames": grid["frames"], "grid_rows": grid["rows"], "grid_columns": grid["columns"]}
+    return facts | cut | {"merge": grid["merge"], "kept": grid["kept"], "member": member}
+
+
+def _pieces(medium: dict[str, Any]) -> Iterator[bytes]:
+    """The medium's bytes, piece by piece, so that a long clip never lies in memory whole."""
+    for start in range(0, medium["size"], PIECE):
+        size = min(PIECE, medium["size"] - start)
+        yield read_reference(Reference(uri=medium["uri"], member=medium["member"], offset=medium["offset"] + start, size=size))

@@ -1,0 +1,171 @@
+"""Work: the tasks a run is made of. Each is a function of committed inputs and commits its output; doing one twice does no harm.
+
+    pass      branch, segment, part   read or take up samples, run the segment's steps
+    select    branch, segment         decide over all samples of a branch
+    mixture   once                    choose, and lay into shards
+    settle    branch, part            the ledger's rows of a part, its quarantine, and what its chosen samples bring to their shards
+    shard     number                  one tar and its index
+"""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from curation.operator import Part
+from pipelines.guard import Guard
+from pipelines.mixture import choose, lay_into_shards, realised
+from pipelines.passes import Pass, after_segment
+from pipelines.plan import BranchPlan, Plan
+from pipelines.recipe import load_module
+from pipelines.settle import settle
+from pipelines.shard import write_shard
+from pipelines.store import Store
+
+TaskKind = Literal["pass", "select", "mixture", "settle", "shard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One piece of work. `poison`: rows that are quarantined unseen because they killed a worker, with node and message."""
+
+    kind: TaskKind
+    branch: str = ""
+    segment: int = 0
+    part: Part | None = None
+    part_name: str = ""
+    parts: tuple[str, ...] = ()
+    number: int = 0
+    poison: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    careful: bool = False
+
+    @property
+    def name(self) -> str:
+        """Short name for cursors and messages."""
+        return "-".join(str(x) for x in (self.kind, self.branch, self.segment, self.part_name or self.number) if x != "")
+
+    def __str__(self) -> str:
+        place = f" part {self.part.uri}" if self.part else ""
+        return f"{self.kind} {self.branch or self.number}{place}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every worker needs, shipped once: the plan without parts (they travel with their tasks)."""
+
+    payload: bytes
+    recipe_file: str = ""
+
+    @staticmethod
+    def of(plan: Plan, recipe_file: str = "") -> "Job":
+        """Pack a plan."""
+        light = replace(plan, branches=tuple(replace(branch, parts=()) for branch in plan.branches))
+        return Job(payload=pickle.dumps((light, plan.id)), recipe_file=recipe_file)
+
+    def open(self) -> tuple[Plan, str]:
+        """The plan and its id; a recipe file is imported first, so that its own operators unpickle."""
+        if self.recipe_file:
+            load_module(self.recipe_file)
+        return pickle.loads(self.payload)  # our own driver made it, in this run
+
+
+class Worker:
+    """Does tasks of one job in this process."""
+
+    def __init__(self, job: Job) -> None:
+        self.plan, self.plan_id = job.open()
+        self.store = Store(root=self.plan.out)
+
+    def do(self, task: Task, cursor: Path | None = None) -> dict[str, Any]:
+        """Do one task unless it is committed; returns its facts."""
+        guard = Guard(cursor, sample_seconds=self.plan.sample_seconds)
+        try:
+            return getattr(self, f"_{task.kind}")(task, guard)
+        finally:
+            guard.close()
+
+    def _pass(self, task: Task, guard: Guard) -> dict[str, Any]:
+        branch = self.plan.branch(task.branch)
+        segment = branch.segments[task.segment]
+        if facts := self.store.done(segment.id, task.part_name):
+            return facts | {"reused": True}
+        assert task.part is not None
+        return Pass(
+            plan=self.plan, store=self.store, branch=branch, segment=segment, part=task.part, part_name=task.part_name, guard=guard,
+            poison=task.poison, careful=task.careful,
+        ).run()  # fmt: skip
+
+    def _select(self, task: Task, guard: Guard) -> dict[str, Any]:
+        branch = self.plan.branch(task.branch)
+        segment = branch.segments[task.segment]
+        if facts := self.store.done(segment.select_id, "dropped"):
+            return facts | {"reused": True}
+        assert segment.select is not None
+        tables = [select_input(self.store, branch, task.segment, name).with_columns(part=pl.lit(name)) for name in task.parts]
+        table = pl.concat(tables, how="vertical_relaxed")
+        guard.at(segment.select.name, 0, table.height)
+        chosen = segment.select.choose(table.drop("part", "row"))
+        dropped = table.select("part", "row", "id").join(chosen.select("id", "duplicate_of"), on="id", how="inner").sort("part", "row")
+        path = self.store.write_table(segment.select_id, "dropped", dropped)
+        counts = {"seen": table.height, "kept": table.height - dropped.height, "dropped": {segment.select.VERDICT: dropped.height}}
+        return self.store.commit(segment.select_id, "dropped", [path], {"nodes": {segment.select.name: counts | {"quarantined": 0}}})
+
+    def _mixture(self, task: Task, guard: Guard) -> dict[str, Any]:
+        if facts := self.store.done(self.plan_id, "chosen"):
+            return facts | {"reused": True}
+        tables = []
+        for place in task.parts:
+            branch_name, _, part_name = place.partition("/")
+            tables.append(mixture_input(self.store, self.plan.branch(branch_name), part_name))
+        samples = choose(pl.concat(tables), self.plan.recipe.mixture, seed=self.plan.recipe.seed)
+        laid = lay_into_shards(samples, self.plan.recipe.shards, seed=self.plan.recipe.seed)
+        path = self.store.write_table(self.plan_id, "chosen", laid.sort("branch", "part", "row"))
+        num_shards = 0 if laid["shard"].is_null().all() else int(laid["shard"].max()) + 1  # pyright: ignore[reportArgumentType]
+        facts = {"shards": num_shards, "mixture": realised(samples, self.plan.recipe.mixture), "kept": samples.height}
+        facts["chosen"] = int(samples["chosen"].sum())
+        return self.store.commit(self.plan_id, "chosen", [path], facts)
+
+    def _settle(self, task: Task, guard: Guard) -> dict[str, Any]:
+        if facts := self.store.done(self.plan_id, f"settle-{task.branch}-{task.part_name}"):
+            return facts | {"reused": True}
+        return settle(self.plan, self.plan_id, self.store, self.plan.branch(task.branch), task.part_name, guard)
+
+    def _shard(self, task: Task, guard: Guard) -> dict[str, Any]:
+        if facts := self.store.done(self.plan_id, f"shard-{task.number:06d}"):
+            return facts | {"reused": True}
+        return write_shard(self.plan, self.plan_id, self.store, task.number, task.parts, guard)
+
+
+def select_input(store: Store, branch: BranchPlan, index: int, part_name: str) -> pl.DataFrame:
+    """What a Select sees of one part: row, id, signature columns, and every score so far."""
+    kept = kept_before(store, branch, index, part_name)
+    segment = branch.segments[index]
+    table = store.read_table(segment.id, part_name).filter(pl.col("node").is_null())
+    signature = table.select("row", "^sig\\..*$").rename(lambda name: name.removeprefix("sig."))
+    scores = after_segment(store, replace(segment, select=None), part_name, kept)
+    hidden = ("locator", "name", "licence", "url", "turns", "media", "error", "message", "retryable", "grids")
+    return scores.drop(*hidden, strict=False).join(signature, on="row", how="inner", maintain_order="left")
+
+
+def kept_before(store: Store, branch: BranchPlan, index: int, part_name: str) -> pl.DataFrame:
+    """Base rows of a part that enter segment `index`, with turns, scores and counts so far."""
+    kept = store.read_table(branch.source_id, part_name).filter(pl.col("error").is_null())
+    for segment in branch.segments[:index]:
+        kept = after_segment(store, segment, part_name, kept)
+    return kept
+
+
+def mixture_input(store: Store, branch: BranchPlan, part_name: str) -> pl.DataFrame:
+    """What the mixture sees of one part: kept samples with their sizes."""
+    kept = kept_before(store, branch, len(branch.segments), part_name)
+    media_bytes = pl.col("media").list.eval(pl.element().struct.field("size")).list.sum()
+    return kept.select(
+        pl.lit(branch.name).alias("branch"), pl.lit(part_name).alias("part"), "row", "id",
+        (pl.col("text_tokens").cast(pl.Int64) + pl.col("visual_tokens_kept").cast(pl.Int64)).alias("tokens"),
+        (media_bytes.fill_null(0) + pl.col("turns").str.len_bytes().cast(pl.Int64)).alias("bytes"),
+    )  # fmt: skip
+
+
