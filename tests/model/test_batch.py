@@ -108,7 +108,7 @@ def test_contradictory_sample_is_refused() -> None:
 def test_mixed_patch_types_are_refused() -> None:
     one = sample(9, grids=[(2, 2, 2)], merges=[1])
     normalised = dataclasses.replace(one, patches=one.patches.astype(np.float32))
-    with pytest.raises(ValueError, match="float32.*uint8"):
+    with pytest.raises(ValueError, match=r"float32.*uint8"):
         pack([one, normalised])
     assert pack([normalised, sample(3)]).patches.dtype == torch.float32
 
