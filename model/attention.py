@@ -1,7 +1,7 @@
 """Attention: softmax(q k^T) v inside segments of a packed row, by one interface over several kernels.
 
 Shapes: T packed positions, S segments, N query heads, G key-value heads (G divides N), H head width.
-A segment is a frame in the vision encoder (every position sees every other) and a sequence in the language model (causal).
+A segment is a frame in the vision encoder (every position sees every other), a sequence in the language model (causal).
 Nothing here builds a T x T mask, except the oracle of the tests.
 """
 
@@ -102,7 +102,7 @@ def attend_dense(q: Tensor, k: Tensor, v: Tensor, segments: Segments, *, causal:
 
 @cache
 def _varlen() -> tuple[Callable[..., Tensor], bool]:
-    """Torch's kernel, and whether it takes fewer key-value heads by `enable_gqa` (2.13 does, 2.11 has no such switch)."""
+    """Torch's kernel, and whether it has the switch `enable_gqa` for fewer key-value heads (2.13 has, 2.11 has not)."""
     from torch.nn.attention.varlen import varlen_attn
 
     return varlen_attn, "enable_gqa" in inspect.signature(varlen_attn).parameters

@@ -101,8 +101,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        # In place, to hold one copy of a vocabulary-sized gradient; a second backward pass is refused by autograd, which
-        # sees that saved tensors changed.
+        # In place, to hold one copy of a vocabulary-sized gradient. A second backward pass is refused by autograd,
+        # which sees that saved tensors have changed.
         grad_hidden, grad_weight = ctx.saved_tensors
         if grad_hidden is not None:
             grad_hidden.mul_(grad_total)

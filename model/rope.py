@@ -21,7 +21,7 @@ from torch import Tensor
 class Tables:
     """Cosines and sines of one pack, shared by all layers.
 
-    A value of its own, not a tuple: FSDP casts bare tensors that it meets in a block's arguments, these keep their type.
+    A value of its own, not a tuple: FSDP casts bare tensors among a block's arguments, these keep their type.
     """
 
     cosines: Tensor  # T 1 H/2

@@ -50,7 +50,7 @@ class VideoLLaMA3(nn.Module):
             }
         )
         self.lm_head = None if config.tied else nn.Linear(config.language.hidden, config.language.vocab, bias=False)
-        self.reset_parameters()
+        initialise(self)
 
     @property
     def vision(self) -> VisionEncoder:
@@ -112,7 +112,7 @@ class VideoLLaMA3(nn.Module):
 
     @classmethod
     def from_parts(cls, *, language: str | Path, vision: str | Path, **options: Any) -> VideoLLaMA3:
-        """Start stage 1: a Qwen2.5 language model, a SigLIP encoder, a fresh projector; see `model.weights.load_parts`."""
+        """Start stage 1 from a Qwen2.5 and a SigLIP, with a fresh projector; see `model.weights.load_parts`."""
         from model.weights import load_parts
 
         return load_parts(language=language, vision=vision, **options)
@@ -163,16 +163,6 @@ class VideoLLaMA3(nn.Module):
         features = self._features(batch.patches, batch.media)
         return features if batch.kept is None else features.index_select(0, batch.kept)
 
-    def reset_parameters(self) -> None:
-        """Random weights: normal with deviation 0.02, biases zero, norms one. Source: transformers' Qwen2 and the port."""
-        for module in self.modules():
-            if isinstance(module, nn.LayerNorm | RMSNorm):
-                nn.init.ones_(module.weight)
-            elif isinstance(module, nn.Linear | nn.Embedding | PatchEmbedding):
-                nn.init.normal_(module.weight, std=_INITIAL_DEVIATION)
-            if isinstance(bias := getattr(module, "bias", None), Tensor):
-                nn.init.zeros_(bias)
-
     def _features(self, patches: Tensor, media: Any) -> Tensor:
         """P K -> Q D."""
         frames = Segments.of(
@@ -193,9 +183,24 @@ class VideoLLaMA3(nn.Module):
         mask = (tokens == config.image_token_id) | (tokens == config.video_token_id)
         if not tokens.is_cuda and int(mask.sum()) != wanted:
             raise ValueError(
-                f"PackedBatch: found {int(mask.sum())} placeholders ({config.image_token_id}, {config.video_token_id}) in "
-                f"the tokens, wanted {wanted}, one per visual token kept. Encode with the processor of this model"
+                f"PackedBatch: found {int(mask.sum())} placeholders (ids {config.image_token_id} and "
+                f"{config.video_token_id}), wanted {wanted}, one per visual token kept. "
+                "Encode with the processor of this model"
             )
         if tokens.is_cuda:  # a wrong count stops the device here, instead of the host waiting for it
             torch._assert_async(mask.sum() == wanted)
         return torch.nonzero_static(mask, size=wanted).flatten()
+
+
+def initialise(module: nn.Module) -> None:
+    """Random weights in place: normal with deviation 0.02, biases zero, norms one, as transformers does.
+
+    Draws from torch's generator; does nothing on the meta device.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.LayerNorm | RMSNorm):
+            nn.init.ones_(part.weight)
+        elif isinstance(part, nn.Linear | nn.Embedding | PatchEmbedding):
+            nn.init.normal_(part.weight, std=_INITIAL_DEVIATION)
+        if isinstance(bias := getattr(part, "bias", None), Tensor):
+            nn.init.zeros_(bias)
