@@ -81,4 +81,6 @@ def _to_rgb(image) -> np.ndarray:  # noqa: ANN001
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise SampleError(f"has {image.mode} pixels (32 bits, no fixed range): convert it to 8 bits at the source")
+    if isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # the same colours; straight to RGB Pillow warns, and warnings are errors here
     return np.array(image.convert("RGB"))
