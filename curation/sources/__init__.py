@@ -1,7 +1,18 @@
 """Sources: corpora as samples, in parts. See `curation.operator.Source` for what every source keeps to."""
 
+from curation.sources.conversations import ConversationSource
 from curation.sources.jsonl import JsonlSource
 from curation.sources.parquet import ParquetSource
+from curation.sources.resolvers import FolderMedia, ParquetMedia, Resolver, TarMedia
 from curation.sources.webdataset import WebDatasetSource
 
-__all__ = ["JsonlSource", "ParquetSource", "WebDatasetSource"]
+__all__ = [
+    "ConversationSource",
+    "FolderMedia",
+    "JsonlSource",
+    "ParquetMedia",
+    "ParquetSource",
+    "Resolver",
+    "TarMedia",
+    "WebDatasetSource",
+]

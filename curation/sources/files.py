@@ -16,6 +16,7 @@ from curation.sample import BadSample, Kind, Media, Origin, Reference, SampleErr
 INLINE_BYTES = 64 << 20
 _MAGIC = "*?["
 _BLOCK = 1 << 20
+_LINE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +60,16 @@ class FileSource(Source):
     def origin(
         self, uri: str, place: int | str | None = None, *, name: str = "", licence: str = "", url: str = ""
     ) -> Origin:
-        """Where a sample lies: `place` is its row, byte offset or the like; without one the file as a whole is meant."""
+        """Where a sample lies: `place` is its row, byte offset or the like; none means the file as a whole."""
         title, file = _title_and_name(self.path, uri)
         locator = file if place is None else f"{file}#{place}"
-        return Origin(source=self.title or title, locator=locator, name=name or locator, licence=licence, url=url)
+        return Origin(
+            source=self.title or title,
+            locator=locator,
+            name=_line(name) or locator,
+            licence=_line(licence),
+            url=_line(url),
+        )
 
 
 @lru_cache(maxsize=256)
@@ -100,7 +107,7 @@ def find_files(path: str, suffixes: Sequence[str], *, who: str) -> tuple[InputFi
 
 
 def root_of(path: str) -> Path:
-    """The folder that names are relative to: the folder itself, a file's parent, or a glob's longest part without wildcards."""
+    """What names are relative to: the folder itself, a file's parent, or a glob's longest part without wildcards."""
     place = Path(path).expanduser().absolute()
     if place.is_dir():
         return place
@@ -115,7 +122,15 @@ def bad_sample(origin: Origin, error: Exception, message: str = "") -> BadSample
     retryable = getattr(error, "retryable", False) or (
         isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
     )
-    return BadSample(origin=origin, error=type(cause).__name__, message=message or str(error), retryable=retryable)
+    return BadSample(
+        origin=origin, error=type(cause).__name__, message=_line(message or str(error)), retryable=retryable
+    )
+
+
+def _line(text: str) -> str:
+    """What the input says of itself, fit for tables and terminals: valid Unicode, of bounded length."""
+    text = text[:_LINE] if len(text) > _LINE else text
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def read_range(reference: Reference) -> bytes:
@@ -158,30 +173,30 @@ def _blocks(reference: Reference) -> Iterator[bytes]:
         )
 
 
-def contained_file(folder: str, name: str) -> Path:
-    """The file `name` inside `folder`, following links.
+def contained_file(folder: str, name: str) -> Path | None:
+    """The file `name` inside `folder`, following links; None if there is none.
 
     Raises:
-        SampleError: the name is absolute, climbs out of the folder or reaches out of it by a link, or there is no such
-        file.
+        SampleError: the name is absolute, climbs out of the folder or reaches out of it by a link, or is no plain file.
     """
     if not safe_name(name):
         raise SampleError(f"unsafe media name {name[:200]!r}: wanted a path inside the media folder, without '..'")
     root = Path(folder).expanduser().resolve()
-    place = root / name
     try:
-        real = place.resolve(strict=True)
+        real = (root / name).resolve(strict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, RuntimeError) as error:
-        raise SampleError(f"names {name!r}, not found in {root.name}") from error
+        raise SampleError(f"names {name!r}, which cannot be opened: {error}") from error
     if not real.is_relative_to(root):
         raise SampleError(f"names {name!r}, a link that leaves {root.name}: copy the file into the folder")
     if not real.is_file():
-        raise SampleError(f"names {name!r}, which is no file in {root.name}")
-    return place
+        raise SampleError(f"names {name!r}, which is no file")
+    return real
 
 
 def safe_name(name: str, *, longest: int = 1024) -> bool:
-    """Whether a relative path stays below where it is put: no root, drive, '..', backslash or control character; bounded length."""
+    """Whether a path stays where it is put: no root, drive, '..', backslash or control character; not too long."""
     if not name or len(name) > longest or name.startswith("/") or "\\" in name or os.path.splitdrive(name)[0]:
         return False
     return ".." not in name.split("/") and ":" not in name.split("/")[0] and all(c.isprintable() for c in name)

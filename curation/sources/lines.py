@@ -1,4 +1,4 @@
-"""Lines: bounded, streaming reading of line files and JSON lists, plain or compressed, with every fault told by its place."""
+"""Lines: bounded, streaming reading of line files and JSON lists, plain or compressed; faults told by place."""
 
 import gzip
 import io
@@ -7,7 +7,6 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import zstandard
@@ -26,14 +25,16 @@ _BLOCK = 1 << 20
 _PROBE = 256 << 10
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
+_GAP = _SPACE + b","
 # What a stream raises where its file is cut or rotten.
 DAMAGE = (EOFError, zlib.error, zstandard.ZstdError, OSError)
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}]', re.DOTALL)
+# A string, or a bracket. Possessive, so that a string of millions of escapes costs no memory for going back.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line, or one element of a JSON list: the byte offset where it starts (decompressed), and its bytes or what is wrong."""
+    """A line, or an element of a JSON list: where it starts (decompressed bytes), what it holds or what is wrong."""
 
     offset: int
     data: bytes = b""
@@ -56,7 +57,8 @@ def open_stream(uri: str) -> BinaryIO:
         return cast(BinaryIO, gzip.open(uri, "rb"))
     if uri.lower().endswith(".zst"):
         decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
-        frames = decompressor.stream_reader(open(uri, "rb"), read_across_frames=True, closefd=True)
+        file = open(uri, "rb")  # noqa: SIM115 - closed with the stream
+        frames = decompressor.stream_reader(file, read_across_frames=True, closefd=True)
         return io.BufferedReader(cast(io.RawIOBase, frames), _BLOCK)
     return open(uri, "rb")
 
@@ -175,17 +177,16 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 def list_elements(uri: str, begin: int = 0, end: int | None = None) -> Iterator[Line]:
-    """The elements of one JSON list, found by their brackets and streamed; `begin` is 0 or where an element starts.
+    """The objects of one JSON list, found by their brackets and streamed; anything else in the list is a fault.
 
-    Only containers count as elements: a bare number or string in the list is a fault.
+    begin is 0 or where an element starts; elements that start at `end` or later are left out (not of compressed files).
     """
+    end = None if is_compressed(uri) else end
     with open_stream(uri) as stream:
         try:
             if begin:
                 stream.seek(begin)
-                yield from _scan(stream, begin, end, depth=1)
-            else:
-                yield from _scan(stream, 0, end, depth=0)
+            yield from _scan(stream, begin, end, depth=1 if begin else 0)
         except DAMAGE as error:
             yield Line(offset=begin, fault=f"the file is damaged: {error}")
 
@@ -193,8 +194,7 @@ def list_elements(uri: str, begin: int = 0, end: int | None = None) -> Iterator[
 def _scan(stream: BinaryIO, base: int, end: int | None, *, depth: int) -> Iterator[Line]:
     """Elements from a stream that stands at `base`; depth 0 before the list's bracket, 1 inside it.
 
-    `buffer` starts at file offset `base`; `at` is where scanning goes on, `start` where the open element began (-1:
-    none).
+    `buffer` starts at file offset `base`; `at` is where scanning goes on, `start` where the open element began.
     """
     buffer, at, start = b"", 0, -1
     while block := stream.read(_BLOCK):
@@ -203,33 +203,33 @@ def _scan(stream: BinaryIO, base: int, end: int | None, *, depth: int) -> Iterat
             text = token.group()
             if text == b'"':  # an unfinished string: wait for more
                 break
-            at = token.end()
+            stray = buffer[at : token.start()].strip(_GAP) if depth < 2 else b""
+            where, at = base + token.start(), token.end()
+            if depth == 0 and (text != b"[" or stray not in (b"", _BOM)):
+                yield Line(
+                    offset=base, fault="no JSON list: wanted [{...}, ...], or a .jsonl file with one object per line"
+                )
+                return
+            if depth == 1 and end is not None and where >= end:
+                return
+            if depth == 1 and (stray or text[:1] == b'"'):
+                yield Line(offset=where, fault="the list holds a bare value here: wanted objects")
             if text in b"[{":
-                if depth == 1:
-                    start = token.start()
-                    if end is not None and base + start >= end:
-                        return
-                elif depth == 0 and text == b"{":
-                    yield Line(offset=base, fault="holds one JSON object: wanted a list of them")
-                    return
+                start = token.start() if depth == 1 else start
                 depth += 1
             elif text in b"]}":
                 depth -= 1
                 if depth == 1:
                     yield Line(offset=base + start, data=buffer[start:at])
-                    start = -1
-                elif depth <= 0:
+                elif depth == 0:
                     return
-        keep = start if start >= 0 else at
+        keep = start if depth > 1 else at
         if len(buffer) - keep > MAX_LINE_BYTES:
-            yield Line(
-                offset=base + keep,
-                fault=f"an element is longer than {MAX_LINE_BYTES:,} bytes; the rest of the file is not read",
-            )
+            long = f"longer than {MAX_LINE_BYTES:,} bytes; the rest of the file is not read"
+            yield Line(offset=base + keep, fault=long)
             return
-        buffer, base, at, start = buffer[keep:], base + keep, at - keep, start - keep if start >= 0 else -1
-    if depth or buffer.strip(_SPACE):
-        yield Line(offset=base, fault="the list is not closed: the file is truncated")
+        buffer, base, at, start = buffer[keep:], base + keep, at - keep, start - keep
+    yield Line(offset=base, fault="the list is not closed: the file is truncated")
 
 
 def cut_list(file: InputFile, limits: PartLimits) -> Sequence[Part]:
@@ -254,8 +254,3 @@ def cut_list(file: InputFile, limits: PartLimits) -> Sequence[Part]:
     if rows:
         parts.append(Part(uri=file.uri, begin=begin, end=max(file.size, begin + 1), rows=rows, bytes=file.size - begin))
     return parts
-
-
-def file_name(uri: str) -> str:
-    """Last component of a path, for messages."""
-    return Path(uri).name

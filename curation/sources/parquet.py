@@ -49,7 +49,7 @@ class ParquetSource(FileSource):
     SUFFIXES: ClassVar[tuple[str, ...]] = (".parquet",)
 
     def parts(self, limits: PartLimits) -> Sequence[Part]:
-        """Runs of rows of one file, from the footers alone. A file that is no Parquet is one part, which reads as one bad sample.
+        """Runs of rows of one file, from the footers alone; a file that is no Parquet is one part, one bad sample.
 
         Raises:
             RecipeError: a column is missing.
@@ -82,13 +82,13 @@ class ParquetSource(FileSource):
     def _check_columns(self, schema: pa.Schema, file: InputFile) -> None:
         for column in self._columns():
             if column not in schema.names:
+                found = ", ".join(schema.names)
                 raise RecipeError(
-                    f"{self.name}: {file.name} has no column {column!r} but {', '.join(schema.names)}. Name one of them, or ''"
+                    f"{self.name}: {file.name} has no column {column!r} but {found}. Name one of them, or ''"
                 )
         if self.image and not _is_binary(schema.field(self.image).type):
-            raise RecipeError(
-                f"{self.name}: {file.name}: column {self.image!r} is {schema.field(self.image).type}: wanted encoded bytes or a struct of them"
-            )
+            found = f"{file.name}: column {self.image!r} is {schema.field(self.image).type}"
+            raise RecipeError(f"{self.name}: {found}: wanted encoded bytes, or structs with a field 'bytes'")
 
     def _sample(self, uri: str, row: int, cells: "dict[str, Any] | SampleError") -> Sample | BadSample:
         origin = self.origin(uri, row)
@@ -121,9 +121,7 @@ class ParquetSource(FileSource):
         if isinstance(value, dict):
             value, member = value["bytes"], f"{member}.bytes"
         if not value:
-            raise SampleError(
-                f"column {self.image!r} holds no bytes: wanted an encoded {self.kind}. Embed the files, or leave the row out"
-            )
+            raise SampleError(f"column {self.image!r} holds no bytes: wanted an encoded {self.kind}. Embed the file")
         return Media(
             kind=self.kind, data=value, reference=Reference(uri=uri, member=member, offset=row, size=len(value))
         )

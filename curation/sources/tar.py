@@ -1,13 +1,13 @@
-"""Tar: the members of a tar file by their headers alone. Nothing is extracted, every header is checked, every number bounded.
+"""Tar: the members of a tar by their headers alone. Nothing is extracted, headers are checked, numbers bounded.
 
 ustar, GNU and pax. Python's tarfile would follow sparse maps, read unbounded extended headers and end quietly at a
 broken one.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO
 
 from curation.sources.files import safe_name
@@ -53,7 +53,7 @@ def walk(uri: str) -> Iterator[Member]:
         TarError: the tar is cut, or a header is broken; the members before it are good.
         OSError: the file cannot be read.
     """
-    size = os.path.getsize(uri)
+    size = Path(uri).stat().st_size
     with open(uri, "rb") as file:
         at = count = 0
         while member := _next_member(file, at, size):
@@ -66,7 +66,7 @@ def walk(uri: str) -> Iterator[Member]:
 
 
 def _next_member(file: BinaryIO, at: int, end: int) -> tuple[Member | None, int] | None:
-    """The member whose headers start at `at` (None for a folder) and where the next one starts; None after the end marker."""
+    """The member with headers at `at` (None: a folder) and where the next starts; None at the end marker."""
     first, name, length, sparse = at, "", -1, False
     while True:
         header = _header(file, at, end)
@@ -102,7 +102,8 @@ def _member(
             holds
         )
     if at + size > end:
-        fault = f"member {shown!r} at byte {at:,} declares {size:,} bytes, the file ends after {max(0, end - at):,}: truncated"
+        left = max(0, end - at)
+        fault = f"member {shown!r} at byte {at:,} declares {size:,} bytes, the file ends after {left:,}: truncated"
         return Member(name=name, header=first, fault=fault), at + _padded(size)
     fault = (
         ""
@@ -214,10 +215,8 @@ def _groups(uri: str, version: tuple[int, int]) -> tuple[Group, ...]:
         offset = members[0][1].header
         earlier = places.setdefault(key, offset)
         if earlier != offset:
-            fault = (
-                fault
-                or f"key {key!r} at byte {offset:,} stands at byte {earlier:,} already: keys must be unique and their members adjacent"
-            )
+            twice = f"key {key!r} at byte {offset:,} stands at byte {earlier:,} already"
+            fault = fault or f"{twice}: keys must be unique and their members adjacent"
         groups.append(Group(key=key, offset=offset, members=tuple(members), fault=_fault(members) or fault))
 
     try:
@@ -245,12 +244,12 @@ def tar_groups(uri: str) -> tuple[Group, ...]:
     Raises:
         OSError: the file cannot be read.
     """
-    facts = os.stat(uri)
+    facts = Path(uri).stat()
     return _groups(uri, (facts.st_size, facts.st_mtime_ns))
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """Key (path up to the first dot of the last component) and suffix in lower case; None for what macOS adds to tars ("._x.jpg")."""
+    """Key (path up to the last component's first dot) and lower-case suffix; None for macOS additions ("._x.jpg")."""
     folder, slash, last = name.rpartition("/")
     if last.startswith("._"):
         return "", None

@@ -32,7 +32,7 @@ _NUMBERED = re.compile(r"(?:.*\.)?(\d+)\.\w+$")
 
 @dataclass(frozen=True, kw_only=True)
 class WebDatasetSource(FileSource):
-    """One sample per key: its images, then its videos, each kind by number ("0.jpg", "1.jpg") and then as they lie; and a caption.
+    """One sample per key: images by number ("0.jpg", "1.jpg"), then as they lie; then videos; and a caption.
 
     captions: where the caption stands, first hit wins: a member suffix ("txt"), or a field of the metadata
     ("json:caption"). A sample with none of them is bad, one whose caption is empty is not. A sample without media is a
@@ -60,7 +60,7 @@ class WebDatasetSource(FileSource):
     def _parts(self, file: InputFile, limits: PartLimits) -> list[Part]:
         if file.name.lower().endswith((".gz", ".tgz", ".zst", ".bz2", ".xz")):
             raise RecipeError(
-                f"{self.name}: {file.name} is compressed, so its members cannot be read in place. Unpack it to a plain .tar"
+                f"{self.name}: {file.name} is compressed: nothing can be read in place. Unpack it to a .tar"
             )
         try:
             groups = tar_groups(file.uri)
