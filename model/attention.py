@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -101,7 +102,7 @@ def attend_dense(q: Tensor, k: Tensor, v: Tensor, segments: Segments, *, causal:
 
 
 @cache
-def _varlen() -> tuple[Callable[..., Tensor], bool]:
+def _varlen() -> tuple[Callable[..., Any], bool]:
     """Torch's kernel, and whether it has the switch `enable_gqa` for fewer key-value heads (2.13 has, 2.11 has not)."""
     from torch.nn.attention.varlen import varlen_attn
 

@@ -100,10 +100,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         # In place, to hold one copy of a vocabulary-sized gradient. A second backward pass is refused by autograd,
         # which sees that saved tensors have changed.
         grad_hidden, grad_weight = ctx.saved_tensors
+        grad_total = grads[0]
         if grad_hidden is not None:
             grad_hidden.mul_(grad_total)
         if grad_weight is not None:

@@ -188,7 +188,7 @@ class VideoLLaMA3(nn.Module):
                 "Encode with the processor of this model"
             )
         if tokens.is_cuda:  # a wrong count stops the device here, instead of the host waiting for it
-            torch._assert_async(mask.sum() == wanted)
+            torch._assert_async(mask.sum() == wanted)  # pyright: ignore[reportPrivateImportUsage]
         return torch.nonzero_static(mask, size=wanted).flatten()
 
 
