@@ -59,7 +59,8 @@ class Operator(ABC):
     def settings(self) -> dict[str, Any]:
         """All fields as JSON-able values, with class and version: the operator's identity and its form in the manifest."""
         fields = {f.name: jsonable(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        return {"operator": f"{type(self).__module__}.{type(self).__qualname__}", "version": self.VERSION, **fields}
+        operator = f"{type(self).__module__}.{type(self).__qualname__}"
+        return {"operator": operator, "name": self.name, "version": self.VERSION, **fields}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import hashlib
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -99,6 +100,10 @@ class Tokenizer:
         """Strings that `encode` turns into one id whatever surrounds them: what raw text must not contain."""
         return frozenset(token.content for token in self.backend.get_added_tokens_decoder().values())
 
+    def digest(self) -> str:
+        """Name of this tokenizer, 32 hex digits; token counts made with another one do not hold."""
+        return hashlib.sha256(self.backend.to_str().encode()).hexdigest()[:32]
+
     def __len__(self) -> int:
         """Number of ids."""
         return self.backend.get_vocab_size(with_added_tokens=True)
@@ -175,7 +180,8 @@ _FILLS = {
     "|in the foreground|near the edge|in the bottom right corner|next to the {shape}|above the {color} {shape}"
     "|below the {shape}|behind the {noun}|to the left of the {color} {shape}|to the right of the {noun}",
     "move": "moves to the right|moves to the left|moves up|moves down|falls|rises|stops|turns around|disappears|appears"
-    "|bounces off the wall|crosses the screen|grows larger|becomes smaller|stays in place|changes from {color} to {color}",
+    "|bounces off the wall|crosses the screen|grows larger|becomes smaller"
+    "|stays in place|changes from {color} to {color}",
     "month": "January|February|March|April|May|June|July|August|September|October|November|December",
     "count": "one|two|three|four|five|six|seven|eight|nine|ten|no|several",
     "letter": "A|B|C|D",

@@ -129,6 +129,8 @@ class Pass:
                 continue
             counts.seconds += time.perf_counter() - start
             yield row, item
+            self.guard.at(f"reading {self.branch.source.name}", row + 1, 1)
+            self.guard.beat()
             start = time.perf_counter()
         path = self.store.write_table(self.branch.source_id, self.part_name, base_table(base))
         self.store.commit(self.branch.source_id, self.part_name, [path], {"rows": len(base)})

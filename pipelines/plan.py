@@ -18,7 +18,7 @@ from typing import Any
 
 from curation.operator import Filter, Operator, Part, PartLimits, RecipeError, Select, Source, Transform, digest
 from curation.sample import BadSample, Sample
-from model.tokenizer import tokenizer_digest
+from curation.tokens import load_tokenizer
 from pipelines.recipe import Branch, Recipe, segments
 
 
@@ -94,6 +94,10 @@ class Plan:
         text = json.dumps(self.recipe.resolved(), ensure_ascii=False, sort_keys=True)
         return json.loads(text.replace(json.dumps(self.data)[1:-1], "{data}") if self.data else text)
 
+    def recipe_digest(self) -> str:
+        """Identity of what was asked for, wherever the data lie."""
+        return digest(self.portable_recipe())
+
     def branch(self, name: str) -> BranchPlan:
         """The branch of that name."""
         return next(b for b in self.branches if b.name == name)
@@ -101,7 +105,7 @@ class Plan:
     def counted_with(self) -> dict[str, Any]:
         """Tokenizer and pixel rules of every token count."""
         rules = self.recipe.pixel_rules
-        return {"tokenizer": tokenizer_digest(self.recipe.tokenizer), "rules": self.recipe.resolved()["rules"], "digest": rules.digest()}
+        return {"tokenizer": load_tokenizer(self.recipe.tokenizer).digest(), "rules": self.recipe.resolved()["rules"], "digest": rules.digest()}
 
 
 def make_plan(
@@ -120,7 +124,7 @@ def make_plan(
         limit: at most this many samples per branch (a dry run on real data).
         sample_seconds: a sample that stands still for longer is taken for hung and quarantined; large media get more.
     """
-    counts = digest(recipe.pixel_rules.digest(), tokenizer_digest(recipe.tokenizer))
+    counts = digest(recipe.pixel_rules.digest(), load_tokenizer(recipe.tokenizer).digest())
     plans = [_plan_branch(branch, limits, limit, counts) for branch in recipe.branches]
     return Plan(recipe=recipe, out=out, data=data, limits=limits, branches=tuple(plans), sample_seconds=sample_seconds)
 

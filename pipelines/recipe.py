@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from curation.operator import Operator, RecipeError, Select, Source, Transform, branches_of, digest, jsonable
+from curation.operator import Operator, RecipeError, Select, Source, branches_of, jsonable
 from model.geometry import VisualRules
 from model.stages import STAGE_RULES
 
@@ -118,10 +118,6 @@ class Recipe:
         fields = {f.name: jsonable(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "branches"}
         return fields | {"branches": branches, "rules": jsonable(self.pixel_rules)}
 
-    def digest(self) -> str:
-        """Identity of what is asked for, whatever the data."""
-        return digest(self.resolved())
-
 
 def branch(name: str, source: Source, *operators: Operator | Iterable[Node]) -> Branch:
     """A branch from a source and operators; `on(...)` groups and tuples of operators are taken apart.
@@ -213,10 +209,3 @@ def load_module(path: str) -> ModuleType:
 def segments(branch: Branch) -> tuple[list[list[Operator]], list[Select]]:
     """A branch's operators cut at its Selects."""
     return branches_of(node.operator for node in branch.nodes)
-
-
-def is_transform(operator: Operator) -> bool:
-    """Whether an operator changes what later measures see."""
-    return isinstance(operator, Transform)
-
-

@@ -148,6 +148,8 @@ def _facts(branch: BranchPlan, fates: pl.DataFrame, brought: pl.DataFrame) -> di
     ended = fates.filter(pl.col("node").is_not_null()).group_by("reason", "quarantined").len()
     media_bytes = sum(m["size"] for listed in brought["media"].to_list() for m in listed or ())
     return {
+        "name": branch.name,
+        "source": branch.source.name,
         "read": fates.height,
         "ended": {reason: count for reason, _, count in ended.sort("reason").iter_rows()},
         "shards": sorted(brought["shard"].unique().to_list()),

@@ -1,0 +1,177 @@
+"""Commands: what each subcommand of vl3-curate does; they read a dataset or a plan and print, and return the exit code."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from curation.operator import PartLimits
+from pipelines.explain import explain_sample
+from pipelines.plan import Plan, make_plan
+from pipelines.recipe import load_recipe
+from pipelines.statistics import dataset_statistics
+from pipelines.store import Store
+from pipelines.verify import verify_dataset
+
+console = Console()
+
+
+def resolve(options: argparse.Namespace) -> tuple[Plan, str]:
+    """The plan of RECIPE and --data, and the recipe's file if it is one."""
+    recipe = load_recipe(options.recipe, options.data)
+    if options.seed is not None:
+        recipe = dataclasses.replace(recipe, seed=options.seed)
+    limits = PartLimits(rows=options.part_rows)
+    seconds = getattr(options, "sample_seconds", 60.0)
+    plan = make_plan(recipe, options.out.absolute(), data=options.data, limits=limits, limit=options.limit, sample_seconds=seconds)
+    return plan, str(Path(options.recipe.rpartition(":")[0]).absolute()) if ":" in options.recipe else ""
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Print the DAG."""
+    resolved, _ = resolve(options)
+    facts = plan_facts(resolved)
+    if options.json:
+        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        return 0
+    console.print(f"[bold]{facts['stage']}[/]  plan {facts['plan']}  seed {resolved.recipe.seed}")
+    for branch in facts["branches"]:
+        rows = f"{branch['rows']:,} samples" if branch["rows"] else "samples not counted yet"
+        console.print(f"\n[bold]{escape(branch['name'])}[/]  {branch['parts']:,} parts, {rows}, {branch['bytes'] / 1e6:,.1f} MB, {branch['passes']} pass(es)")
+        for node in branch["nodes"]:
+            console.print(f"  {'=' if node['barrier'] else '-'} {escape(node['text'])}  [dim]{node['id']}  {node['done']}/{node['of']} done[/]")
+    mixture = resolved.recipe.mixture
+    console.print(f"\nmixture  {escape(str(dict(mixture.weights)))} in {mixture.unit}, budget {mixture.budget}" if mixture else "\nmixture  everything")
+    return 0
+
+
+def plan_facts(plan: Plan) -> dict:
+    """The plan as JSON: per branch its parts, passes and nodes with ids, and how many tasks of each are committed."""
+    store = Store(root=plan.out)
+    branches = []
+    for branch in plan.branches:
+        names = [branch.part_name(i) for i in range(len(branch.parts))]
+        nodes = [_node(branch.source.name, branch.source.settings(), branch.source_id, store, names)]
+        for segment in branch.segments:
+            nodes += [_node(operator.name, operator.settings(), segment.id, store, names) for operator in segment.operators]
+            if segment.select:
+                nodes.append(_node(segment.select.name, segment.select.settings(), segment.select_id, store, ["dropped"]) | {"barrier": True})
+        passes = sum(1 for segment in branch.segments if not segment.empty)
+        rows, size = sum(part.rows for part in branch.parts), sum(part.bytes for part in branch.parts)
+        branches.append({"name": branch.name, "parts": len(names), "rows": rows, "bytes": size, "passes": passes, "nodes": nodes})
+    return {"plan": plan.id, "stage": plan.recipe.stage, "recipe": plan.portable_recipe(), "branches": branches}
+
+
+def _node(name: str, settings: dict, node: str, store: Store, names: list[str]) -> dict:
+    shown = ", ".join(f"{k}={v!r}" for k, v in settings.items() if k not in ("operator", "name", "version") and v is not None)
+    done = sum(store.marker(node, part).exists() for part in names)
+    return {"name": name, "text": f"{name}({shown})", "id": node, "done": done, "of": len(names), "barrier": False}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build the dataset."""
+    from pipelines.run import run as run_plan
+
+    resolved, recipe_file = resolve(options)
+    result = run_plan(resolved, executor=options.executor, workers=options.workers, recipe_file=recipe_file, quiet=options.quiet)
+    manifest = result.manifest
+    samples = sum(shard.samples for shard in manifest.shards)
+    where = f"{options.out}: {samples:,} samples in {len(manifest.shards)} shards"
+    if result.nothing_to_do:
+        console.print(f"nothing to do: {where} are exactly this recipe over these sources")
+        return 0
+    read, decoded = result.counters.get("media_read", 0), result.counters.get("media_decoded", 0)
+    console.print(f"{where}, in {result.seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. See {options.out / 'report.html'}")
+    return 0
+
+
+def stats(options: argparse.Namespace) -> int:
+    """Shard statistics."""
+    facts = dataset_statistics(options.directory)
+    if options.json:
+        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        return 0
+    total = facts["total"]
+    console.print(f"[bold]{facts['stage']}[/]  {total['samples']:,} samples, {total['shards']} shards, {total['bytes'] / 1e6:,.1f} MB")
+    _print_rows("branches", facts["branches"])
+    _print_rows("scores (quantiles over all measured samples)", facts["scores"])
+    _print_rows("sequence length in tokens", facts["tokens"])
+    _print_rows("shards", facts["balance"])
+    return 0
+
+
+def _print_rows(title: str, rows: dict[str, dict[str, float]]) -> None:
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left", box=None, header_style="bold")
+    table.add_column("")
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for name, row in rows.items():
+        table.add_row(escape(name), *(_number(row.get(column)) for column in columns))
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write report.html again."""
+    from pipelines.report import write_report
+
+    console.print(str(write_report(options.directory)))
+    return 0
+
+
+def explain(options: argparse.Namespace) -> int:
+    """The fate of the samples of that id or origin."""
+    fates = explain_sample(options.directory, options.sample)
+    for fate in fates:
+        console.print(fate)
+    if not fates:
+        console.print(f"{options.sample}: no sample of that id or origin in {options.directory / 'ledger'}")
+    return 0 if fates else 1
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check the dataset."""
+    faults = 0
+    checked = 0
+    for checked, fault in verify_dataset(options.directory, decode=not options.no_decode):
+        if fault:
+            faults += 1
+            console.print(escape(fault), style="red", highlight=False)
+    console.print(f"{options.directory}: {checked:,} samples checked, {faults:,} faults")
+    return 1 if faults else 0
+
+
+def quarantine(options: argparse.Namespace) -> int:
+    """List what failed; with --retry, forget it so that the next run tries again."""
+    from pipelines.quarantine import forget_failures, quarantine_by_error
+
+    if options.retry:
+        forgotten = forget_failures(options.directory)
+        console.print(f"{forgotten:,} failures forgotten: run the recipe again, and only those samples are tried again")
+        return 0
+    for line in quarantine_by_error(options.directory):
+        console.print(escape(line), highlight=False)
+    return 0
+
+
+def synth(options: argparse.Namespace) -> int:
+    """Write the synthetic corpora."""
+    from curation.sources.synthetic import write_synthetic
+
+    counts = write_synthetic(options.directory, samples=options.samples, seed=options.seed, defects=options.defects)
+    console.print(f"{options.directory}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    return 0
+
+

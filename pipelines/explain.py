@@ -1,0 +1,64 @@
+"""Explain: the way of one sample, node by node, with its scores and its duplicates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.markup import escape
+from rich.tree import Tree
+
+from curation.shards import read_manifest
+from pipelines.ledger import scan_ledger, scan_quarantine
+
+
+def explain_sample(directory: Path, sample: str) -> list[Tree]:
+    """One tree per sample of that id or that origin (a source may give an id twice)."""
+    ledger = scan_ledger(directory)
+    rows = ledger.filter((pl.col("id") == sample) | (pl.col("origin") == sample)).collect()
+    return [_tree(directory, ledger, row) for row in rows.iter_rows(named=True)]
+
+
+def _tree(directory: Path, ledger: pl.LazyFrame, row: Mapping[str, Any]) -> Tree:
+    where = f"in {row['shard']}" if row["decision"] == "kept" else f"because {row['reason']}"
+    tree = Tree(f"[bold]{row['id']}[/]  {escape(row['origin'])}  [bold]{row['decision']}[/] {escape(where)}")
+    tree.add(escape(f"read by {row['source']} as {row['locator']} (branch {row['branch']}, part {row['part']})"))
+    for text in _nodes(directory, row):
+        tree.add(escape(text))
+    if row["decision"] == "kept":
+        tree.add(f"{row['text_tokens']:,} text tokens, {row['visual_tokens']:,} visual tokens, {row['visual_tokens_kept']:,} after pruning")
+    if row["duplicate_of"]:
+        survivor = ledger.filter(pl.col("id") == row["duplicate_of"]).select("id", "origin", "decision").collect().row(0)
+        tree.add(escape(f"duplicate of {survivor[0]}  {survivor[1]} ({survivor[2]})"))
+    for twin in ledger.filter(pl.col("duplicate_of") == row["id"]).select("id", "origin").head(20).collect().iter_rows():
+        tree.add(escape(f"stands for its duplicate {twin[0]}  {twin[1]}"))
+    if row["decision"] == "quarantined" and (quarantine := scan_quarantine(directory)) is not None:
+        for error, message in quarantine.filter(pl.col("id") == row["id"]).select("error", "message").collect().iter_rows():
+            tree.add(escape(f"{error}: {message}"), style="red")
+    return tree
+
+
+def _nodes(directory: Path, row: Mapping[str, Any]) -> list[str]:
+    """What each operator of the branch said, up to where the sample ended."""
+    lines = []
+    for settings in _operators(directory, row["branch"]):
+        name = settings["name"]
+        bounds = ", ".join(f"{k} {settings[k]:g}" for k in ("low", "high") if settings.get(k) is not None)
+        score = row.get(name)
+        ended = row["node"] == name
+        said = f" = {score:.6g}" if isinstance(score, float) else ""
+        limits = f" ({bounds})" if bounds else ""
+        lines.append(f"{name}{said}{limits}: {row['reason'] if ended else 'kept'}")
+        if ended:
+            break
+    return lines
+
+
+def _operators(directory: Path, branch: str) -> list[dict[str, Any]]:
+    try:
+        recipe = read_manifest(directory).recipe
+    except FileNotFoundError:
+        return []  # the run has not finished: the ledger alone must do
+    return next((b["operators"] for b in recipe["branches"] if b["name"] == branch), [])
+
+

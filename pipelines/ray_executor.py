@@ -1,0 +1,81 @@
+"""Ray: runs tasks on a Ray cluster, an existing one (RAY_ADDRESS) or one of its own on this machine.
+
+Ray core tasks only: the graph is ours. Tasks carry a part's name and return facts; encoded bytes and pixels never enter Ray's object
+store. The output directory must be visible to every node.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from pipelines.local import ONE_THREAD, attempt_task, environment
+from pipelines.schedule import Outcome
+from pipelines.work import Job, Task, Worker
+
+_workers: dict[int, Worker] = {}  # one per process: weights and tokenizers are loaded once
+
+
+def _do(job: Job, task: Task, cursor: Path) -> tuple[dict[str, Any] | None, str]:
+    """In a Ray worker: do one task."""
+    key = hash(job)
+    if key not in _workers:
+        _workers.clear()
+        _workers[key] = Worker(job)
+    return attempt_task(_workers[key], task, cursor)
+
+
+class RayExecutor:
+    """Runs tasks on Ray. Dead workers, killed tasks and lost nodes come back as `died`, never retried by Ray itself."""
+
+    def __init__(self, job: Job, cursors: Path, *, workers: int | None) -> None:
+        self._own = "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
+        if not ray.is_initialized():
+            _connect(workers)
+        self.slots = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self.cursors = cursors
+        cursors.mkdir(parents=True, exist_ok=True)
+        self._job = ray.put(job)
+        # On a cluster that was there before us, the environment must travel with the task.
+        options: dict[str, Any] = {} if self._own else {"runtime_env": {"env_vars": ONE_THREAD}}
+        self._remote = ray.remote(max_retries=0, num_cpus=1, **options)(_do)
+        self._flying: dict[Any, Task] = {}
+
+    def submit(self, task: Task) -> None:
+        """Start a Ray task."""
+        reference = self._remote.remote(self._job, task, self.cursors / f"{task.name}.json")
+        self._flying[reference] = task
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Ray tasks that ended."""
+        ready, _ = ray.wait(list(self._flying), num_returns=1, timeout=seconds)
+        return [self._outcome(reference) for reference in ready]
+
+    def _outcome(self, reference: Any) -> Outcome:
+        task = self._flying.pop(reference)
+        try:
+            facts, error = ray.get(reference)
+        except ray.exceptions.RayTaskError as failure:  # an error of ours, with its traceback: nothing to retry
+            return Outcome(task=task, error=f"{task}: {failure}")
+        except RayError as failure:
+            return Outcome(task=task, died=type(failure).__name__)
+        return Outcome(task=task, facts=facts, error=error)
+
+    def close(self) -> None:
+        """Leave the cluster; end it if it is ours."""
+        for reference in self._flying:
+            ray.cancel(reference, force=True)
+        if self._own:
+            ray.shutdown()
+
+
+def _connect(workers: int | None) -> None:
+    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**quiet)
+        return
+    # The store holds task names and facts only; the default of a third of the memory would be taken from decoders.
+    with environment(ONE_THREAD):
+        ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=128 << 20, **quiet)

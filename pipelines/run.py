@@ -1,0 +1,99 @@
+"""Run: a recipe to a dataset directory, resuming whatever is already there."""
+
+import importlib.metadata
+import platform
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from curation.shards import Manifest, read_manifest
+from pipelines.finish import check_conservation, finished, publish
+from pipelines.local import InProcess, ProcessPool
+from pipelines.plan import Plan
+from pipelines.progress import Progress
+from pipelines.report import write_report
+from pipelines.schedule import Executor, Graph, execute
+from pipelines.store import Store, only_driver, write_json
+from pipelines.work import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run did. counters: what was really done to media in this run; nothing_to_do: the dataset was already there."""
+
+    manifest: Manifest
+    counters: dict[str, int]
+    seconds: float
+    nothing_to_do: bool = False
+
+
+def run(
+    plan: Plan, *, executor: Literal["local", "ray"] = "local", workers: int | None = None, recipe_file: str = "", quiet: bool = False
+) -> RunResult:
+    """Build the plan's dataset in `plan.out`.
+
+    Args:
+        workers: worker processes (local; 0 = in this process, unguarded) or CPUs of Ray; None = as many as there are.
+        recipe_file: the Python file the recipe came from, which workers import too.
+
+    Raises:
+        OperatorError, ContractError: the run failed; what is committed stays, running again resumes.
+    """
+    store = Store(root=plan.out)
+    with only_driver(plan.out):
+        plan_id = plan.id
+        if finished(plan_id, store):
+            return RunResult(manifest=read_manifest(plan.out), counters={}, seconds=0.0, nothing_to_do=True)
+        store.clean_temporaries()
+        (plan.out / "manifest.json").unlink(missing_ok=True)  # while its shards are rewritten, this is no dataset
+        progress = Progress(plan, quiet=quiet)
+        running = _executor(executor, Job.of(plan, recipe_file), store.work / "cursors", workers)
+        try:
+            graph = execute(plan, running, progress)
+        finally:
+            running.close()
+            progress.close()
+        check_conservation(graph)
+        manifest = publish(plan, plan_id, store, graph)
+        _record(plan, plan_id, graph, progress, manifest, executor, running.slots)
+        return RunResult(manifest=manifest, counters=dict(progress.counters), seconds=progress.seconds)
+
+
+def _executor(kind: str, job: Job, cursors: Path, workers: int | None) -> Executor:
+    if kind == "ray":
+        from pipelines.ray_executor import RayExecutor
+
+        return RayExecutor(job, cursors, workers=workers)
+    if workers == 0:
+        return InProcess(job, cursors)
+    return ProcessPool(job, cursors, workers=workers or _cores())
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0))
+
+
+def _record(plan: Plan, plan_id: str, graph: Graph, progress: Progress, manifest: Manifest, executor: str, slots: int) -> None:
+    """report.json and report.html: what a person looks at, and all that differs from run to run."""
+    facts: dict[str, Any] = {
+        "plan": plan_id,
+        "stage": plan.recipe.stage,
+        "executor": {"kind": executor, "slots": slots, "host": socket.gethostname(), "python": platform.python_version()},
+        "versions": {name: importlib.metadata.version(name) for name in ("vl3", "polars", "pyarrow", "ray", "numpy")},
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seconds": round(progress.seconds, 2),
+        "tasks": {"done": progress.tasks, "already_done": progress.reused},
+        "counters": {name: progress.counters[name] for name in ("media_read", "media_decoded")},
+        "branches": {
+            branch.name: [{"node": name, **graph.nodes[branch.name][name]} for name in branch.node_names() if name in graph.nodes[branch.name]]
+            for branch in plan.branches
+        },
+        "mixture": manifest.mixture,
+        "totals": manifest.branches,
+    }
+    write_json(plan.out / "report.json", facts)
+    write_report(plan.out)

@@ -1,0 +1,186 @@
+"""Schedule: which task comes next, and what to do when a worker dies. The same for every executor.
+
+All parts of all branches are in flight together, bounded by the executor's slots; the only barriers are Selects and the mixture.
+"""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any, Protocol
+
+from curation.operator import OperatorError
+from pipelines.guard import read_cursor, was_hung
+from pipelines.passes import FREE_FAILURES
+from pipelines.plan import BranchPlan, Plan
+from pipelines.progress import Progress
+from pipelines.work import Task
+
+# A task that kills its worker this often without a sample to blame stops the run.
+MAX_DEATHS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a task: its facts, the message of an error that stops the run, or `died` (the worker is gone)."""
+
+    task: Task
+    facts: dict[str, Any] | None = None
+    error: str = ""
+    died: str = ""
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere. `slots`: how many may be in flight."""
+
+    slots: int
+    cursors: Path
+
+    def submit(self, task: Task) -> None:
+        """Start a task."""
+        ...
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Tasks that ended, waiting at most so long for the first."""
+        ...
+
+    def close(self) -> None:
+        """Stop the workers."""
+        ...
+
+
+def execute(plan: Plan, executor: Executor, progress: Progress) -> "Graph":
+    """Run all tasks of a plan.
+
+    Raises:
+        OperatorError: a task failed for good; what is committed stays, so that the run can be resumed.
+    """
+    graph = Graph(plan)
+    recovery = Recovery(executor.cursors)
+    ready: deque[Iterator[Task]] = deque([graph.start()])
+    flying = 0
+    while True:
+        while flying < executor.slots and (task := _next(ready)) is not None:
+            executor.submit(task)
+            flying += 1
+        if not flying:
+            return graph
+        for outcome in executor.wait(1.0):
+            flying -= 1
+            if outcome.error:
+                raise OperatorError(outcome.error)
+            if outcome.died:
+                ready.appendleft(iter([recovery.again(outcome)]))
+                continue
+            assert outcome.facts is not None
+            progress.finished(outcome.task, outcome.facts)
+            ready.append(iter(graph.done(outcome.task, outcome.facts)))
+        progress.show(flying)
+
+
+def _next(ready: deque[Iterator[Task]]) -> Task | None:
+    while ready:
+        if (task := next(ready[0], None)) is not None:
+            return task
+        ready.popleft()
+    return None
+
+
+class Graph:
+    """Which tasks a finished task makes possible; and the facts of all finished tasks."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.facts: dict[str, list[dict[str, Any]]] = defaultdict(list)  # task kind -> facts
+        self.nodes: dict[str, dict[str, Counter[str]]] = {branch.name: defaultdict(Counter) for branch in plan.branches}
+        self._left: Counter[tuple[str, str, int]] = Counter()
+        self._branches_left = len(plan.branches)
+        self._contributors: dict[int, list[str]] = defaultdict(list)
+
+    def start(self) -> Iterator[Task]:
+        """The first pass over every part, branches taking turns."""
+        queues = [self._passes(branch, 0) for branch in self.plan.branches]
+        return (task for group in zip_longest(*queues) for task in group if task is not None)
+
+    def _passes(self, branch: BranchPlan, segment: int) -> Iterator[Task]:
+        self._left["pass", branch.name, segment] = len(branch.parts)
+        tasks = [(part, branch.part_name(index)) for index, part in enumerate(branch.parts)]
+        return (Task(kind="pass", branch=branch.name, segment=segment, part=part, part_name=name) for part, name in tasks)
+
+    def done(self, task: Task, facts: dict[str, Any]) -> Iterable[Task]:
+        """Note a finished task; returns the tasks that may run now."""
+        self.facts[task.kind].append(facts)
+        for node, counts in facts.get("nodes", {}).items():
+            self._add(self.nodes[task.branch][node], counts)
+        if task.kind == "mixture":
+            self._left["settle", "", 0] = sum(len(branch.parts) for branch in self.plan.branches)
+            return self._settles()
+        if task.kind == "settle":
+            for shard in facts["shards"]:
+                self._contributors[shard].append(f"{task.branch}-{task.part_name}")
+        key = (task.kind, "" if task.kind == "settle" else task.branch, task.segment)
+        self._left[key] -= 1
+        if self._left[key] > 0 or task.kind == "shard":
+            return ()
+        return self._after(task)
+
+    def _after(self, task: Task) -> Iterable[Task]:
+        """All tasks like this one are done: what comes next."""
+        if task.kind == "settle":
+            return (Task(kind="shard", number=n, parts=tuple(sorted(parts))) for n, parts in sorted(self._contributors.items()))
+        branch = self.plan.branch(task.branch)
+        if task.kind == "pass" and branch.segments[task.segment].select:
+            self._left["select", branch.name, task.segment] = 1
+            return [Task(kind="select", branch=branch.name, segment=task.segment, parts=self._part_names(branch))]
+        if task.segment + 1 < len(branch.segments) and not branch.segments[task.segment + 1].empty:
+            return self._passes(branch, task.segment + 1)
+        self._branches_left -= 1
+        if self._branches_left:
+            return ()
+        places = [f"{branch.name}/{name}" for branch in self.plan.branches for name in self._part_names(branch)]
+        return [Task(kind="mixture", parts=tuple(places))]
+
+    def _settles(self) -> Iterator[Task]:
+        pairs = chain.from_iterable([(branch, name) for name in self._part_names(branch)] for branch in self.plan.branches)
+        return (Task(kind="settle", branch=branch.name, part_name=name) for branch, name in pairs)
+
+    def _part_names(self, branch: BranchPlan) -> tuple[str, ...]:
+        return tuple(branch.part_name(index) for index in range(len(branch.parts)))
+
+    @staticmethod
+    def _add(total: Counter[str], counts: dict[str, Any]) -> None:
+        for key in ("seen", "kept", "quarantined", "measured", "reused"):
+            total[key] += counts.get(key, 0)
+        total["milliseconds"] += round(1000 * counts.get("seconds", 0.0))
+        for verdict, number in counts["dropped"].items():
+            total[f"dropped.{verdict}"] += number
+
+
+class Recovery:
+    """How a task whose worker died is tried again: one sample at a time, then without the sample that killed it twice."""
+
+    def __init__(self, cursors: Path) -> None:
+        self._cursors = cursors
+        self._deaths: Counter[str] = Counter()
+
+    def again(self, outcome: Outcome) -> Task:
+        """The task to try next.
+
+        Raises:
+            OperatorError: there is no sample to blame, or there are too many.
+        """
+        task = outcome.task
+        cursor = self._cursors / f"{task.name}.json"
+        place = read_cursor(cursor)
+        self._deaths[task.name] += 1
+        blamed = task.kind == "pass" and task.careful and place is not None and place[2] == 1 and not place[0].startswith("reading")
+        if blamed and place is not None:
+            if len(task.poison) >= FREE_FAILURES:
+                raise OperatorError(f"{task}: {len(task.poison)} samples killed their workers, the last in {place[0]}: look at this source first")
+            why = "stood still past its deadline" if was_hung(cursor) else f"killed its worker ({outcome.died})"
+            return replace(task, poison={**task.poison, place[1]: (place[0], f"{place[0]}: the sample {why}, twice")})
+        if self._deaths[task.name] >= MAX_DEATHS + len(task.poison):
+            where = f"{place[0]}, sample {place[1]}" if place else "its start"
+            raise OperatorError(f"{task}: its worker died {self._deaths[task.name]} times ({outcome.died}), last at {where}")
+        return replace(task, careful=task.kind == "pass")
