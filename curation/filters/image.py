@@ -15,10 +15,11 @@ _LONG, _SHORT = pl.max_horizontal("width", "height"), pl.min_horizontal("width",
 class AspectRatio(Filter):
     """Long side over short side of the most elongated image or video, >= 1, as displayed. Null without media.
 
-    Strips and banners waste visual tokens and are captioned badly. Header only. A size that is not known counts as infinite.
+    Strips and banners waste visual tokens and are captioned badly. Header only. A size that is not known counts as
+    infinite.
 
-    Source: DataComp basic filtering, arXiv:2304.14108 (ratio <= 3). VideoLLaMA3, arXiv:2501.13106, filters on it but does not
-    disclose its cut.
+    Source: DataComp basic filtering, arXiv:2304.14108 (ratio <= 3). VideoLLaMA3, arXiv:2501.13106, filters on it but
+    does not disclose its cut.
     """
 
     high: float | None = 3.0
@@ -35,8 +36,8 @@ class ShortSide(Filter):
 
     Icons and thumbnails carry less than their captions say. Header only. A size that is not known counts as 0.
 
-    Source: DataComp basic filtering, arXiv:2304.14108, cuts at 200 pixels. VideoLLaMA3 does not disclose a cut; ours is 64, some
-    4 x 4 patches of 14 pixels, below which its encoder sees next to nothing.
+    Source: DataComp basic filtering, arXiv:2304.14108, cuts at 200 pixels. VideoLLaMA3 does not disclose a cut; ours is
+    64, some 4 x 4 patches of 14 pixels, below which its encoder sees next to nothing.
     """
 
     low: float | None = 64
@@ -50,9 +51,9 @@ class ShortSide(Filter):
 class Decodable(Filter):
     """Share of a sample's media that decode from first to last pixel or frame, in [0, 1]. Null without media.
 
-    It is 1 or the sample is quarantined: the medium that fails raises its error, so that what the decoder said is kept. A video must
-    give all its declared frames, but for a few that edit lists and stream ends legally lose (`VideoScan.complete`). One full decode,
-    shared with every other operator of the pass.
+    It is 1 or the sample is quarantined: the medium that fails raises its error, so that what the decoder said is kept.
+    A video must give all its declared frames, but for a few that edit lists and stream ends legally lose
+    (`VideoScan.complete`). One full decode, shared with every other operator of the pass.
 
     Source: ours; readers that skip or pad what they cannot decode train on captions of grey.
     """
@@ -73,7 +74,8 @@ def _decode_all(batch: Batch, index: int) -> float | None:
             else:
                 _require_complete(batch, index, number)
         except SampleError as error:
-            raise SampleError(f"{medium.kind} {number + 1} of {len(media)}: {error}", retryable=error.retryable) from error
+            place = f"{medium.kind} {number + 1} of {len(media)}"
+            raise SampleError(f"{place}: {error}", retryable=error.retryable) from error
     return 1.0 if media else None
 
 

@@ -32,11 +32,13 @@ def _answers(batch: Batch) -> pl.Series:
 class Words(Filter):
     """Words in the answers (assistant turns: the caption, the document), >= 0.
 
-    A word is a run of letters, marks, digits and underscores, inner apostrophes and hyphens included ("don't" is one); of Han, Hiragana
-    and Katakana each character is a word, as word processors count, since nothing separates their words. Thai, Lao, Khmer and Burmese
-    are not separated either but cannot be counted by character: there a run between spaces is one word.
+    A word is a run of letters, marks, digits and underscores, inner apostrophes and hyphens included ("don't" is one);
+    of Han, Hiragana and Katakana each character is a word, as word processors count, since nothing separates their
+    words. Thai, Lao, Khmer and Burmese are not separated either but cannot be counted by character: there a run between
+    spaces is one word.
 
-    Source: DataComp basic filtering, arXiv:2304.14108 (more than 2 words). VideoLLaMA3 does not disclose its text filters.
+    Source: DataComp basic filtering, arXiv:2304.14108 (more than 2 words). VideoLLaMA3 does not disclose its text
+    filters.
     """
 
     def measure(self, batch: Batch) -> pl.Series:
@@ -48,11 +50,12 @@ class Words(Filter):
 class CharacterRatio(Filter):
     """Share of the answers' characters that are of one class, in [0, 1]. NaN where there is no character.
 
-    Classes, by Unicode category: alphabetic = letters and marks; digit = numbers; symbol = neither letter, mark, number nor white space;
-    whitespace; these four add up to 1. uppercase = upper-case letters, a part of alphabetic. Menus, tables, codes and shouting stand out.
+    Classes, by Unicode category: alphabetic = letters and marks; digit = numbers; symbol = neither letter, mark, number
+    nor white space; whitespace; these four add up to 1. uppercase = upper-case letters, a part of alphabetic. Menus,
+    tables, codes and shouting stand out.
 
-    Source: the measures of Data-Juicer, arXiv:2309.02033 (alphanumeric and special-character ratios); its cuts are per corpus, so there
-    is no default here.
+    Source: the measures of Data-Juicer, arXiv:2309.02033 (alphanumeric and special-character ratios); its cuts are per
+    corpus, so there is no default here.
     """
 
     characters: Characters

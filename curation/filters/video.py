@@ -13,11 +13,11 @@ from curation.operator import Filter
 class Duration(Filter):
     """Seconds of the longest video, > 0. Null without videos.
 
-    Header only, unless the container does not say (browser recordings do not): then the clip is decoded once and the scan's duration
-    is used.
+    Header only, unless the container does not say (browser recordings do not): then the clip is decoded once and the
+    scan's duration is used.
 
-    Source: VideoLLaMA3, arXiv:2501.13106, samples at most 180 frames at 1 per second, so that longer clips are thinned; it does not
-    disclose a cut, and there is no default here.
+    Source: VideoLLaMA3, arXiv:2501.13106, samples at most 180 frames at 1 per second, so that longer clips are thinned;
+    it does not disclose a cut, and there is no default here.
     """
 
     def measure(self, batch: Batch) -> pl.Series:
@@ -35,8 +35,9 @@ class Duration(Filter):
 class Frames(Filter):
     """Frames of the shortest video, >= 1. Null without videos.
 
-    `count` "decoded" counts frames that really decode (one full decode, shared with every other operator of the pass); "declared"
-    believes the container, which costs nothing and lets cut clips through. A video without a frame that decodes is quarantined.
+    `count` "decoded" counts frames that really decode (one full decode, shared with every other operator of the pass);
+    "declared" believes the container, which costs nothing and lets cut clips through. A video without a frame that
+    decodes is quarantined.
 
     Source: ours; a clip of one frame is a picture with a misleading name.
     """
@@ -51,6 +52,7 @@ class Frames(Filter):
 
         def fewest(index: int) -> float | None:
             media = batch.samples[index].media
-            return min((float(batch.scan(index, j).frames) for j, m in enumerate(media) if m.kind == "video"), default=None)
+            frames = [float(batch.scan(index, j).frames) for j, m in enumerate(media) if m.kind == "video"]
+            return min(frames, default=None)
 
         return batch.measure_each(fewest)

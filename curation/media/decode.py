@@ -1,14 +1,18 @@
-"""Decode: encoded pictures into upright RGB pixels, all of them or an error; nothing is padded and nothing is logged."""
+"""Decode: encoded pictures into upright RGB pixels, all of them or an error; nothing is padded, nothing logged."""
 
 import io
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from curation.media.formats import require_format
-from curation.media.headers import PILLOW_ERRORS, Header, read_header
-from curation.media.limits import MAX_IMAGE_BYTES, check_bytes, check_size
+from curation.media.headers import PILLOW_ERRORS, read_header
+from curation.media.limits import MAX_IMAGE_BYTES, MAX_SCANS, check_bytes, check_size
 from curation.sample import SampleError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # EXIF orientation -> how stored rows and columns become displayed ones.
 _UPRIGHT = {
@@ -23,10 +27,10 @@ _UPRIGHT = {
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Decode one picture: uint8 [rows, columns, 3], RGB, upright by its EXIF orientation; of an animation the first frame.
+    """Decode one picture: uint8 [rows, columns, 3], RGB, upright by its EXIF orientation; an animation's first frame.
 
-    Alpha is dropped and palettes are resolved as by Pillow's `convert("RGB")`, which VideoLLaMA3's processor calls; 16-bit grey keeps
-    its upper 8 bits.
+    Alpha is dropped and palettes are resolved as by Pillow's `convert("RGB")`, which VideoLLaMA3's processor calls;
+    16-bit grey keeps its upper 8 bits.
 
     Raises:
         SampleError: no allowed format, beyond the limits, or not every pixel decodes.
@@ -34,28 +38,25 @@ def decode_image(data: bytes) -> np.ndarray:
     check_bytes(len(data), what="image", limit=MAX_IMAGE_BYTES)
     image_format = require_format(data, "image")
     header = read_header(data, image_format)
+    # Every scan of a progressive JPEG goes over the whole picture: a few kilobytes can hold minutes of work.
+    if image_format == "jpeg" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+        raise SampleError(f"jpeg has {scans:,} scans, limit {MAX_SCANS}: re-encode it at the source")
     plain_jpeg = image_format == "jpeg" and header.components in (1, 3)
     pixels = _decode_jpeg(data) if plain_jpeg else _decode_pillow(data, image_format)
     upright = _UPRIGHT.get(header.orientation)
     return np.ascontiguousarray(upright(pixels)) if upright else pixels
 
 
-def check_decodes(data: bytes) -> Header:
-    """Decode one picture and return its header; for callers that only ask whether it decodes.
-
-    Raises:
-        SampleError: as `decode_image`.
-    """
-    decode_image(data)
-    return read_header(data, require_format(data, "image"))
-
-
 def _decode_jpeg(data: bytes) -> np.ndarray:
     import simplejpeg
 
     try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        check_size(width, height, what="jpeg")  # what the decoder will allocate, whatever our parser read
         return simplejpeg.decode_jpeg(data, "RGB")
     except ValueError as error:
+        if isinstance(error, SampleError):
+            raise
         raise SampleError(f"jpeg does not decode ({error}): fetch it again") from error
 
 
@@ -67,7 +68,7 @@ def _decode_pillow(data: bytes, image_format: str) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with Image.open(io.BytesIO(data), formats=[image_format.upper()]) as image:
-                check_size(*image.size, what=image_format)  # what the decoder will allocate, whatever our parser read
+                check_size(*image.size, what=image_format)
                 return _to_rgb(image)
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         if isinstance(error, SampleError):
@@ -75,7 +76,7 @@ def _decode_pillow(data: bytes, image_format: str) -> np.ndarray:
         raise SampleError(f"{image_format} does not decode ({error}): fetch it again") from error
 
 
-def _to_rgb(image) -> np.ndarray:  # noqa: ANN001
+def _to_rgb(image: "Image.Image") -> np.ndarray:
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image) >> 8).astype(np.uint8)  # convert("RGB") would clip at 255 instead
         return np.repeat(grey[:, :, None], 3, axis=2)

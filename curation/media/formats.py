@@ -1,11 +1,13 @@
 """Formats: what encoded bytes are, judged by their content and never by a file name.
 
-Only formats on these lists reach a decoder: a playlist, a font or an archive inside a file called `.mp4` or `.jpg` never does.
+Only formats on these lists reach a decoder: a playlist, a font or an archive inside a file called `.mp4` or `.jpg`
+never does.
 """
 
 from curation.sample import Kind, SampleError
 
-# Container -> the demuxer FFmpeg is told to use; it is never left to guess, since guessing admits playlists that open other files.
+# Container -> the demuxer FFmpeg is told to use; it is never left to guess, since guessing admits playlists that open
+# other files.
 DEMUXERS = {
     "mp4": "mov", "mov": "mov", "webm": "matroska", "mkv": "matroska", "avi": "avi", "flv": "flv", "mpegts": "mpegts",
     "mpegps": "mpeg", "ogg": "ogg", "gif": "gif",
@@ -15,8 +17,9 @@ IMAGES = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif")
 _PREFIXES = (
     (b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF87a", "gif"), (b"GIF89a", "gif"), (b"BM", "bmp"),
     (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"FLV\x01", "flv"), (b"\0\0\x01\xba", "mpegps"), (b"OggS", "ogg"),
-    (b"%PDF", "pdf"), (b"PK\x03\x04", "zip archive"), (b"\x1f\x8b", "gzip archive"), (b"#EXTM3U", "playlist"), (b"8BPS", "psd"),
-    (b"%!PS", "postscript"), (b"\x80\x04\x95", "pickle"), (b"\x80\x05\x95", "pickle"), (b"version https://git-lfs", "git lfs pointer"),
+    (b"%PDF", "pdf"), (b"PK\x03\x04", "zip archive"), (b"\x1f\x8b", "gzip archive"), (b"#EXTM3U", "playlist"),
+    (b"8BPS", "psd"), (b"%!PS", "postscript"), (b"\x80\x04\x95", "pickle"), (b"\x80\x05\x95", "pickle"),
+    (b"version https://git-lfs", "git lfs pointer"),
 )  # fmt: skip
 _QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
@@ -29,7 +32,15 @@ def sniff(data: bytes) -> str:
     box = data[4:8]
     if box == b"ftyp":
         brand = data[8:12]
-        return "avif" if brand in (b"avif", b"avis") else "heic" if brand[:2] in (b"he", b"mi") else "mov" if brand == b"qt  " else "mp4"
+        return (
+            "avif"
+            if brand in (b"avif", b"avis")
+            else "heic"
+            if brand[:2] in (b"he", b"mi")
+            else "mov"
+            if brand == b"qt  "
+            else "mp4"
+        )
     if data.startswith(b"RIFF"):
         return {b"WEBP": "webp", b"AVI ": "avi"}.get(data[8:12], "")
     if data.startswith(b"\x1a\x45\xdf\xa3"):

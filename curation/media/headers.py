@@ -1,21 +1,25 @@
 """Headers: size, orientation and frames of a picture from its first bytes, with no pixel decoded.
 
-JPEG, PNG, GIF, WebP and BMP are parsed here, in time and memory that do not depend on what they declare; TIFF and AVIF by Pillow.
+JPEG, PNG, GIF, WebP and BMP are parsed here, in time and memory that do not depend on what they declare; TIFF and AVIF
+by Pillow.
 """
 
 import io
 import struct
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from curation.media.limits import MAX_ANIMATION_FRAMES, MAX_CHUNKS, check_size
 from curation.sample import SampleError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 # What Pillow's parsers raise on hostile bytes; the bomb warning and error are Warning and Exception of its own.
 PILLOW_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AttributeError, NotImplementedError,
-    AssertionError, RuntimeError, struct.error, Warning,
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AttributeError,
+    NotImplementedError, AssertionError, RuntimeError, struct.error, Warning,
 )  # fmt: skip
 
 # SOF0 ... SOF15 without the tables and restart markers that share their range.
@@ -25,7 +29,7 @@ _ORIENTATION = 0x0112
 
 
 class Header(NamedTuple):
-    """What a picture declares: stored width and height in pixels, EXIF orientation (1 to 8), frames, colour components (JPEG)."""
+    """What a picture declares: stored sides in pixels, EXIF orientation (1 to 8), frames, colour components (JPEG)."""
 
     width: int
     height: int
@@ -100,28 +104,31 @@ def _png(data: bytes) -> Header:
 
 
 def _gif(data: bytes) -> Header:
+    """A cut file gives the frames that begin in it. Decoders widen the screen to the first frame, so that it counts too."""
     width, height = struct.unpack_from("<HH", data, 6)
-    return Header(width, height, 1, max(1, _gif_frames(data)))
-
-
-def _gif_frames(data: bytes) -> int:
-    """Pictures in a GIF, block by block; a cut file gives those that begin in it."""
     frames, at = 0, 13 + _colour_table(data[10])
     try:
-        while frames < MAX_ANIMATION_FRAMES:
+        while data[at] in (0x21, 0x2C):  # extension, frame
             if data[at] == 0x2C:
+                left, top, columns, rows = struct.unpack_from("<4H", data, at + 1)
+                if not frames:
+                    width, height = max(width, left + columns), max(height, top + rows)
                 frames += 1
                 at += 11 + _colour_table(data[at + 9])
-            elif data[at] == 0x21:
-                at += 2
             else:
-                return frames
-            while data[at]:  # sub-blocks
-                at += 1 + data[at]
-            at += 1
-    except IndexError:
-        return frames
-    raise SampleError(f"has more than {MAX_ANIMATION_FRAMES:,} frames: cut it at the source")
+                at += 2
+            at = _after_blocks(data, at)
+            if frames > MAX_ANIMATION_FRAMES:
+                raise SampleError(f"has more than {MAX_ANIMATION_FRAMES:,} frames: cut it at the source")
+    except (IndexError, struct.error):
+        pass
+    return Header(width, height, 1, max(1, frames))
+
+
+def _after_blocks(data: bytes, at: int) -> int:
+    while size := data[at]:
+        at += 1 + size
+    return at + 1
 
 
 def _colour_table(flags: int) -> int:
@@ -168,12 +175,24 @@ def _pillow(data: bytes) -> Header:
             # The bomb limit is ours: check_size runs on the same numbers before any pixel.
             with Image.open(io.BytesIO(data), formats=["TIFF", "AVIF"]) as image:
                 check_size(*image.size, what="header")
-                frames = getattr(image, "n_frames", 1)
-                return Header(*image.size, image.getexif().get(_ORIENTATION, 1), frames)
+                size, orientation = image.size, image.getexif().get(_ORIENTATION, 1)
+                return Header(*size, orientation if orientation in range(1, 9) else 1, _count_frames(image))
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         if isinstance(error, SampleError):
             raise
         raise SampleError(f"header does not parse ({error}): fetch it again") from error
+
+
+def _count_frames(image: "Image.Image") -> int:
+    """Frames of an AVIF, as declared; pages of a TIFF, one by one, since a few bytes can declare any number."""
+    if image.format == "AVIF":
+        return getattr(image, "n_frames", 1)
+    for frame in range(1, MAX_ANIMATION_FRAMES + 1):
+        try:
+            image.seek(frame)
+        except EOFError:
+            return frame
+    raise SampleError(f"has more than {MAX_ANIMATION_FRAMES:,} pages: cut it at the source")
 
 
 _PARSERS: dict[str, Callable[[bytes], Header]] = {"jpeg": _jpeg, "png": _png, "gif": _gif, "webp": _webp, "bmp": _bmp}

@@ -5,8 +5,8 @@ A header is cheap to forge: every limit is checked against what it declares, bef
 
 from curation.sample import SampleError
 
-# 8192 x 8192. VideoLLaMA3 sees at most 16,384 tokens of 14 x 14 pixels (3.2 Mpx), so larger pictures add bytes and no detail;
-# the dearest decode (Pillow, 4 bytes a pixel, its RGB copy beside it) then stays below 1 GB in a worker.
+# 8192 x 8192. VideoLLaMA3 sees at most 16,384 tokens of 14 x 14 pixels (3.2 Mpx), so larger pictures add bytes and no
+# detail; the dearest decode (Pillow, 4 bytes a pixel, its RGB copy beside it) then stays below 1 GB in a worker.
 MAX_PIXELS = 1 << 26
 # The longest side JPEG can declare; formats with 32-bit sides gain nothing by more.
 MAX_SIDE = 65_535
@@ -14,6 +14,8 @@ MAX_SIDE = 65_535
 MAX_FRAME_PIXELS = 8192 * 4320
 MAX_IMAGE_BYTES = 128 << 20
 MAX_BYTES = 1 << 30
+# Progressive JPEGs have about ten; counted with those of embedded thumbnails.
+MAX_SCANS = 200
 # Of animated pictures; counting stops there.
 MAX_ANIMATION_FRAMES = 10_000
 # Two hours; the frames are those of two hours at 60 a second.
@@ -30,12 +32,16 @@ def check_size(width: int, height: int, *, what: str, limit: int = MAX_PIXELS) -
         SampleError: says what was declared and what is allowed.
     """
     if width <= 0 or height <= 0:
-        raise SampleError(f"{what} declares {width:,} x {height:,} pixels: nothing to see, drop the sample at its source")
+        raise SampleError(
+            f"{what} declares {width:,} x {height:,} pixels: nothing to see, drop the sample at its source"
+        )
     if width * height > limit:
         size = f"{width:,} x {height:,} = {pixels(width * height)}"
         raise SampleError(f"{what} declares {size}, limit {pixels(limit)}: downscale it at the source")
     if max(width, height) > MAX_SIDE:
-        raise SampleError(f"{what} declares {width:,} x {height:,}, longest side allowed {MAX_SIDE:,}: downscale it at the source")
+        raise SampleError(
+            f"{what} declares {width:,} x {height:,}, longest side allowed {MAX_SIDE:,}: downscale it at the source"
+        )
 
 
 def check_bytes(size: int, *, what: str, limit: int = MAX_BYTES) -> None:

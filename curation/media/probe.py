@@ -12,10 +12,12 @@ from curation.sample import Media, SampleError
 def probe_media(medium: Media) -> Media:
     """The medium with format, size, frames and, for videos, duration and fps as its content declares them.
 
-    Width and height are as displayed (orientation applied). Bytes come from `data`, else from `reference`; they are not kept.
+    Width and height are as displayed (orientation applied). Bytes come from `data`, else from `reference`; they are not
+    kept.
 
     Raises:
-        SampleError: they cannot be read, are no allowed format, have a broken header, or declare more than the limits allow.
+        SampleError: they cannot be read, are no allowed format, have a broken header, or declare more than the limits
+        allow.
     """
     data = medium.data
     if data is None:
@@ -31,8 +33,8 @@ def _probe_image(medium: Media, data: bytes) -> Media:
     header = read_header(data, image_format)
     width, height = header.upright
     return Media(
-        kind="image", reference=medium.reference, data=medium.data, size=len(data), digest=medium.digest, format=image_format,
-        width=width, height=height, frames=header.frames,
+        kind="image", reference=medium.reference, data=medium.data, size=len(data), digest=medium.digest,
+        format=image_format, width=width, height=height, frames=header.frames,
     )  # fmt: skip
 
 
@@ -41,6 +43,6 @@ def _probe_video(medium: Media, data: bytes) -> Media:
 
     facts = probe_video(data)
     return replace(
-        medium, size=len(data), format=facts.format, width=facts.width, height=facts.height, duration=facts.duration, fps=facts.fps,
-        frames=facts.frames,
+        medium, size=len(data), format=facts.format, width=facts.width, height=facts.height,
+        duration=facts.duration, fps=facts.fps, frames=facts.frames,
     )  # fmt: skip

@@ -20,9 +20,9 @@ COLUMN = "column:"
 def read_reference(reference: Reference) -> bytes:
     """The encoded bytes a reference names.
 
-    A range of a file is read with one positioned read; `offset` 0 and `size` 0 without a member mean the whole file. Of a Parquet cell
-    the row group that holds it is read and kept until another one is asked for, so reading in row order reads each group once.
-    `uri` is a local path, or a URL that fsspec opens.
+    A range of a file is read with one positioned read; `offset` 0 and `size` 0 without a member mean the whole file. Of
+    a Parquet cell the row group that holds it is read and kept until another one is asked for, so reading in row order
+    reads each group once. `uri` is a local path, or a URL that fsspec opens.
 
     Raises:
         SampleError: the bytes are missing, too many or fewer than the reference says; retryable where the store failed.
@@ -33,7 +33,7 @@ def read_reference(reference: Reference) -> bytes:
             return _read_cell(reference)
         return _read_remote(reference) if _is_remote(reference.uri) else _read_local(reference)
     except FileNotFoundError as error:
-        raise SampleError(f"{_place(reference)}: no such file: put it there or correct the path at the source") from error
+        raise SampleError(f"{_place(reference)}: no such file: put it there or correct the path") from error
     except (OSError, pa.ArrowException) as error:
         retryable = isinstance(error, OSError)
         raise SampleError(f"{_place(reference)}: {error}: check the file, then retry", retryable=retryable) from error
@@ -103,7 +103,7 @@ def _wanted(reference: Reference, file_size: int) -> int:
 
 def _whole(reference: Reference, data: bytes, size: int) -> bytes:
     if len(data) != size:
-        raise SampleError(f"{_place(reference)}: {len(data):,} of {size:,} bytes are there: the file was cut, fetch it again")
+        raise SampleError(f"{_place(reference)}: {len(data):,} of {size:,} bytes are there: fetch the file again")
     return data
 
 
@@ -123,7 +123,7 @@ def _read_cell(reference: Reference) -> bytes:
             cell = cell[int(name) if isinstance(cell, pa.ListScalar | pa.LargeListScalar) else name]
         value = cell.as_py()
     except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise SampleError(f"{_place(reference)}: no such value ({error}): name a binary column as {COLUMN}a.b") from error
+        raise SampleError(f"{_place(reference)}: no such value ({error}): name a binary column") from error
     if not isinstance(value, bytes):
         raise SampleError(f"{_place(reference)}: found {type(value).__name__}, wanted bytes: name a binary column")
     check_bytes(len(value), what=_place(reference))
@@ -140,7 +140,7 @@ def _open_parquet(uri: str) -> pq.ParquetFile:
         return pq.ParquetFile(uri, memory_map=False)
     import fsspec
 
-    return pq.ParquetFile(fsspec.open(uri, "rb").open())
+    return pq.ParquetFile(fsspec.open(uri, "rb").open())  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @lru_cache(maxsize=256)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import av
 import av.error
 import av.logging
+import av.stream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -25,7 +26,7 @@ MAX_PACKETS = 4 * MAX_FRAMES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoFacts:
-    """What the container declares: size in pixels as displayed, duration in seconds, frames per second, frames; 0 = does not say."""
+    """What the container declares: pixels as displayed, seconds, frames per second, frames; 0 = it does not say."""
 
     format: str
     width: int
@@ -39,10 +40,10 @@ class VideoFacts:
 class VideoScan:
     """What one full decode of a clip shows.
 
-    frames: frames that decode undamaged; damaged: frames the decoder patched up; first, last: times of the first and last frame in
-    seconds; duration: last - first and one frame more, in seconds; fps: frames over duration, so for variable rates their mean;
-    width, height: pixels as displayed; declared: frames the container declares (0 = does not say); errors: how many packets failed;
-    error: what the first of them said.
+    frames: frames that decode undamaged; damaged: frames the decoder patched up; first, last: times of the first and
+    last frame in seconds; duration: last - first and one frame more, in seconds; fps: frames over duration, so for
+    variable rates their mean; width, height: pixels as displayed; declared: frames the container declares (0 = does not
+    say); errors: how many packets failed; error: what the first of them said.
     """
 
     frames: int
@@ -86,8 +87,8 @@ def probe_video(data: bytes) -> VideoFacts:
 def scan_video(data: bytes) -> VideoScan:
     """Decode every frame of a clip once, on one thread, keeping none.
 
-    A clip that stops decoding early, or loses frames in the middle, is described and not refused: `errors`, `damaged` and `complete`
-    say so, and a filter decides.
+    A clip that stops decoding early, or loses frames in the middle, is described and not refused: `errors`, `damaged`
+    and `complete` say so, and a filter decides.
 
     Raises:
         SampleError: it does not open, not one frame decodes, or it is beyond the limits.
@@ -98,7 +99,7 @@ def scan_video(data: bytes) -> VideoScan:
         for frame in _frames(container, stream, tally):
             tally.add(frame)
         if not tally.frames:
-            raise SampleError(f"{video_format} has no frame that decodes ({tally.error or 'the stream is empty'}): fetch it again")
+            raise SampleError(f"{video_format} decodes to no frame ({tally.error or 'it is empty'}): fetch it again")
         return tally.scan(declared=stream.frames, rate=float(stream.average_rate or 0))
 
 
@@ -122,11 +123,12 @@ class _Tally:
         if frame.time is not None:
             self.first, self.last = min(self.first, frame.time), max(self.last, frame.time)
         if self.frames > MAX_FRAMES or self.last - self.first > MAX_DURATION:
-            raise SampleError(f"video runs past {MAX_FRAMES:,} frames or {MAX_DURATION:,.0f} s: cut it into clips at the source")
+            limits = f"{MAX_FRAMES:,} frames or {MAX_DURATION:,.0f} s"
+            raise SampleError(f"video runs past {limits}: cut it into clips at the source")
 
     def fail(self, error: Exception) -> None:
         self.errors += 1
-        self.error = self.error or str(error)
+        self.error = self.error or _said(error)
 
     def scan(self, *, declared: int, rate: float) -> VideoScan:
         first, last = (self.first, self.last) if self.last >= self.first else (0.0, 0.0)
@@ -168,7 +170,9 @@ def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream, str]]:
     try:
         container = av.open(io.BytesIO(data), format=DEMUXERS[video_format], metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
-        raise SampleError(f"{video_format} does not open ({error}): fetch it again") from error
+        raise SampleError(f"{video_format} does not open ({_said(error)}): fetch it again") from error
+    if not isinstance(container, InputContainer):
+        raise AssertionError("a container opened to be read is an InputContainer")
     with container:
         streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
@@ -185,9 +189,13 @@ def _check_stream(container: InputContainer, stream: VideoStream, video_format: 
     width, height = stream.codec_context.width, stream.codec_context.height
     check_size(width, height, what=video_format, limit=MAX_FRAME_PIXELS)
     if (duration := _duration(container, stream)) > MAX_DURATION:
-        raise SampleError(f"{video_format} declares {duration:,.0f} s, limit {MAX_DURATION:,.0f} s: cut it into clips at the source")
+        raise SampleError(
+            f"{video_format} declares {duration:,.0f} s, limit {MAX_DURATION:,.0f} s: cut it at the source"
+        )
     if stream.frames > MAX_FRAMES:
-        raise SampleError(f"{video_format} declares {stream.frames:,} frames, limit {MAX_FRAMES:,}: cut it into clips at the source")
+        raise SampleError(
+            f"{video_format} declares {stream.frames:,} frames, limit {MAX_FRAMES:,}: cut it at the source"
+        )
     return width, height
 
 
@@ -195,6 +203,10 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     if stream.duration is not None and stream.time_base is not None:
         return max(0.0, float(stream.duration * stream.time_base))
     return max(0.0, (container.duration or 0) / av.time_base)
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _displayed(frame: VideoFrame) -> tuple[int, int]:

@@ -19,11 +19,12 @@ _KEY = ["key_high", "key_low"]
 class ExactDedup(Select):
     """Keeps one sample of each group with the same key: the best score, then the smallest id.
 
-    by: "content" = the same media bytes and the same turns; "bytes" = the same media bytes in the same order; "text" = the same words of
-    all turns but system turns. Text is compared after NFKC, case folding and collapsing white space. Samples that the key does not apply
-    to (no media, no text) are never duplicates of each other. Keys are 128-bit digests: among 10^10 samples the chance of one false pair
-    is below 10^-18.
-    best: name of the score whose highest value survives (None: the smallest id alone); missing and NaN scores rank last.
+    by: "content" = the same media bytes and the same turns; "bytes" = the same media bytes in the same order; "text" =
+    the same words of all turns but system turns. Text is compared after NFKC, case folding and collapsing white space.
+    Samples that the key does not apply to (no media, no text) are never duplicates of each other. Keys are 128-bit
+    digests: among 10^10 samples the chance of one false pair is below 10^-18.
+    best: name of the score whose highest value survives (None: the smallest id alone); missing and NaN scores rank
+    last.
     """
 
     by: Literal["content", "bytes", "text"] = "content"
@@ -37,8 +38,11 @@ class ExactDedup(Select):
     def signature(self, batch: Batch) -> pl.DataFrame:
         """The key as two unsigned 64-bit columns, `key_high` and `key_low`; null where it does not apply."""
         keys = [self._key(batch, index) for index in range(len(batch))]
-        halves = [(None, None) if key is None else (int.from_bytes(key[:8], "big"), int.from_bytes(key[8:], "big")) for key in keys]
-        return pl.DataFrame(halves, schema=dict.fromkeys(_KEY, pl.UInt64), orient="row")
+        halves = {
+            "key_high": [None if key is None else int.from_bytes(key[:8], "big") for key in keys],
+            "key_low": [None if key is None else int.from_bytes(key[8:], "big") for key in keys],
+        }
+        return pl.DataFrame(halves, schema=dict.fromkeys(_KEY, pl.UInt64))
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
         """All of each group but its survivor, sorted by id, with the survivor as `duplicate_of`.
@@ -47,18 +51,21 @@ class ExactDedup(Select):
             OperatorError: the table has no score named `best`.
         """
         if self.best is not None and self.best not in table.columns:
-            raise OperatorError(f"{self.name}: no score {self.best!r} among {', '.join(table.columns)}: put that filter before it")
-        keyed = table.lazy().drop_nulls(_KEY)
-        # Most keys occur once: only the others are sorted.
-        repeated = keyed.select(_KEY).group_by(_KEY).len().filter(pl.col("len") > 1)
-        score = pl.lit(0.0) if self.best is None else pl.col(self.best).cast(pl.Float64).fill_nan(None)
-        groups = (
-            keyed.select("id", *_KEY, score.alias("score"))
-            .join(repeated, on=_KEY, how="semi")
-            .sort("score", "id", descending=[True, False], nulls_last=True)
-            .with_columns(pl.col("id").first().over(_KEY).alias("duplicate_of"))
+            raise OperatorError(
+                f"{self.name}: no score {self.best!r}, only {', '.join(table.columns)}: put its filter first"
+            )
+        worst = float("-inf")
+        score = (
+            pl.lit(worst) if self.best is None else pl.col(self.best).cast(pl.Float64).fill_nan(worst).fill_null(worst)
         )
-        return groups.filter(pl.col("id") != pl.col("duplicate_of")).select("id", "duplicate_of").sort("id").collect()
+        keyed = table.lazy().drop_nulls(_KEY).select("id", *_KEY, score.alias("score"))
+        # Grouping before any sort: most keys occur once, and those rows go no further.
+        best = keyed.group_by(_KEY).agg(pl.len().alias("rows"), pl.col("score").max().alias("best"))
+        groups = keyed.join(best.filter(pl.col("rows") > 1), on=_KEY).collect(engine="streaming").lazy()
+        leading = groups.filter(pl.col("score") == pl.col("best"))
+        survivors = leading.group_by(_KEY).agg(pl.col("id").min().alias("duplicate_of"))
+        dropped = groups.join(survivors, on=_KEY).filter(pl.col("id") != pl.col("duplicate_of"))
+        return dropped.select("id", "duplicate_of").collect(engine="streaming").sort("id")
 
     def _key(self, batch: Batch, index: int) -> bytes | None:
         sample = batch.samples[index]
@@ -75,7 +82,7 @@ class ExactDedup(Select):
 
 
 def normalize_for_comparison(text: str) -> str:
-    """Text without what readers do not see or care about: NFKC, case folded, runs of white space one space, none around it."""
+    """Text as it is compared: NFKC, case folded, runs of white space one space, none around it."""
     if not text.isascii():  # ASCII is NFKC already
         # Folding may undo NFKC and NFKC may undo folding; one more round is stable.
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).casefold()

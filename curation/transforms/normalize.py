@@ -21,21 +21,24 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 class NormalizeTurns(Transform):
     r"""Rewrites every turn in one form; media tags stay, in order, and running it again changes nothing.
 
-    Text: controls but line feeds and tabs removed, line ends \n, Unicode NFC, no trailing spaces, at most one blank line in a row, no
-    white space around it; text that only now reads like a media tag ("<im\0age>") is broken apart. Turns: empty system turns and empty
-    user turns at the start go; neighbours of one role become one turn, unless their times differ.
+    Text: controls but line feeds and tabs removed, line ends \n, Unicode NFC, no trailing spaces, at most one blank
+    line in a row, no white space around it; text that only now reads like a media tag ("<im\0age>") is broken apart.
+    Turns: empty system turns and empty user turns at the start go; neighbours of one role become one turn, unless their
+    times differ.
 
     Raises:
         SampleError: an answer is empty or there is none, or a question is empty in the middle of a conversation.
 
-    Source: ours; VideoLLaMA3, arXiv:2501.13106, trains on alternating turns (its conversation format) and does not disclose more.
+    Source: ours; VideoLLaMA3, arXiv:2501.13106, trains on alternating turns (its conversation format) and does not
+    disclose more.
     """
 
     def rewrite(self, sample: Sample) -> Sample:
         """The sample with normalised turns."""
-        turns = tuple(_merged(_without_empty([replace(turn, text=normalize_text(turn.text)) for turn in sample.turns])))
+        written = [replace(turn, text=normalize_text(turn.text)) for turn in sample.turns]
+        turns = tuple(_merged(_without_empty(written)))
         if not any(turn.role == "assistant" for turn in turns):
-            raise SampleError(f"no answer in {len(sample.turns)} turns: recaption it, or filter with Words(low=1) first")
+            raise SampleError(f"no answer in {len(sample.turns)} turns: recaption it, or put Words(low=1) first")
         return replace(sample, turns=turns)
 
 
@@ -43,8 +46,12 @@ def normalize_text(text: str) -> str:
     """One turn's text in normal form (see NormalizeTurns)."""
     # Tags apart: NFC would join the ">" of a tag with a combining stroke that follows it.
     pieces = _TAGS.split(text)
-    pieces[::2] = [plain(unicodedata.normalize("NFC", _LINE_ENDS.sub("\n", _CONTROLS.sub("", piece)))) for piece in pieces[::2]]
+    pieces[::2] = map(_clean, pieces[::2])
     return _BLANK_LINES.sub("\n\n", _TRAILING.sub("", "".join(pieces))).strip()
+
+
+def _clean(text: str) -> str:
+    return plain(unicodedata.normalize("NFC", _LINE_ENDS.sub("\n", _CONTROLS.sub("", text))))
 
 
 def _without_empty(turns: list[Turn]) -> Iterable[Turn]:
@@ -54,9 +61,11 @@ def _without_empty(turns: list[Turn]) -> Iterable[Turn]:
             begun = begun or turn.role != "system"
             yield turn
         elif turn.role == "assistant":
-            raise SampleError(f"answer (turn {number} of {len(turns)}) is empty: recaption it, or filter with Words(low=1) first")
+            raise SampleError(
+                f"answer (turn {number} of {len(turns)}) is empty: recaption it, or put Words(low=1) first"
+            )
         elif turn.role == "user" and begun:
-            raise SampleError(f"question (turn {number} of {len(turns)}) is empty: repair the conversation at its source")
+            raise SampleError(f"question (turn {number} of {len(turns)}) is empty: repair it at the source")
 
 
 def _merged(turns: Iterable[Turn]) -> Iterable[Turn]:
