@@ -303,9 +303,8 @@ def _split_turn(turn: Any) -> Turn:
         parts = [_read_part(part) for part in content]
     else:
         raise ValueError(f"{role} turn: found no text; give text (a string) or content (a list of parts)")
-    return Turn(
-        role=role, parts=tuple(part for part in parts if part != ""), time=None if time is None else float(time)
-    )
+    parts = tuple(part for part in parts if part != "")
+    return Turn(role=cast(Role, role), parts=parts, time=None if time is None else float(time))
 
 
 def _read_part(part: Any) -> str | Place:
