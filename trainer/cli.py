@@ -1,0 +1,234 @@
+"""Cli: the command vl3-train.
+
+Exit codes: 0 done, 1 a dataset or checkpoint is at fault, 2 the command asks for what cannot be, 3 the run stopped and can be resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from trainer.errors import ContractError, RunError, UsageError
+from trainer.stages import STAGES
+
+CHANGES = ("pack_tokens", "pack_patches", "step_packs", "epochs", "clip")  # values of a stage that a flag may replace
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        options.act(options)
+    except (ContractError, RunError, UsageError, ValueError, OSError) as error:
+        print(f"vl3-train: {error}", file=sys.stderr)
+        return 1 if isinstance(error, ContractError) else 3 if isinstance(error, RunError | OSError) else 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="vl3-train", description="Train VideoLLaMA3 from curated shards; under torchrun for more than one rank."
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    run = _command(commands, "run", _run, "train a stage; resumes by itself when OUT holds a checkpoint")
+    _stage_flags(run)
+    run.add_argument("--out", type=Path, required=True)
+    run.add_argument("--steps", type=int, help="steps in all (default: one epoch)")
+    run.add_argument("--workers", type=int, default=0, help="loader processes per rank (0: none)")
+    run.add_argument("--save-every", type=int, default=500, metavar="STEPS")
+    run.add_argument("--keep", type=int, default=2, help="checkpoints to keep")
+    run.add_argument("--timeout", type=float, default=600.0, help="seconds that a pack may take to load")
+    run.add_argument(
+        "--recompute",
+        choices=["none", "vision", "language", "all"],
+        default="none",
+        help="blocks that keep only their inputs",
+    )
+    run.add_argument("--compile", action="store_true", help="compile every block")
+    plan = _command(commands, "plan", _plan, "say what a stage would do, without training")
+    _stage_flags(plan)
+    plan.add_argument("--world-size", type=int, default=1, metavar="N")
+    plan.add_argument("--json", action="store_true")
+    evaluate = _command(commands, "eval", _eval, "held-out loss and accuracy per branch")
+    evaluate.add_argument("checkpoint", metavar="CKPT")
+    evaluate.add_argument("--shards", type=Path, nargs="+", required=True)
+    evaluate.add_argument("--stage", choices=list(STAGES), default="stage4", help="whose pixel rules and packs to use")
+    evaluate.add_argument("--json", action="store_true")
+    generate = _command(commands, "generate", _generate, "answer a prompt about images or a video")
+    generate.add_argument("checkpoint", metavar="CKPT")
+    generate.add_argument("--prompt", required=True)
+    generate.add_argument("--image", action="append", default=[], metavar="FILE")
+    generate.add_argument("--video", action="append", default=[], metavar="FILE")
+    generate.add_argument("--max-tokens", type=int, default=128)
+    export = _command(commands, "export", _export, "write a model directory that transformers loads")
+    export.add_argument("checkpoint", metavar="CKPT")
+    export.add_argument("directory", type=Path, metavar="DIR")
+    export.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    bench = _command(commands, "bench", _bench, "tokens/s, MFU and memory on the present device, by kind of pack")
+    bench.add_argument("--model", default="tiny")
+    bench.add_argument("--steps", type=int, default=3)
+    bench.add_argument("--pack-tokens", type=int, default=None)
+    bench.add_argument("--recompute", choices=["none", "vision", "language", "all"], default="none")
+    bench.add_argument("--compile", action="store_true")
+    bench.add_argument("--json", action="store_true")
+    return top
+
+
+def _command(commands: Any, name: str, act: Any, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(act=act)
+    return command
+
+
+def _stage_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument("stage", choices=list(STAGES), metavar="STAGE", help="stage1, stage2, stage3 or stage4")
+    command.add_argument("--shards", type=Path, nargs="+", required=True, metavar="DIR")
+    command.add_argument("--init", metavar="CKPT", help="run, checkpoint or model directory to start from")
+    command.add_argument("--model", metavar="tiny|2b|7b|PATH", help="what to start from without --init (default: tiny)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--pack-tokens", type=int, help="language tokens of a pack")
+    command.add_argument("--pack-patches", type=int, help="vision patches of a pack")
+    command.add_argument("--step-packs", type=int, help="packs of a step over all ranks")
+    command.add_argument("--epochs", type=int)
+    command.add_argument("--clip", type=float, help="largest gradient norm, 0 for none")
+    command.add_argument(
+        "--repeat",
+        action="append",
+        default=[],
+        metavar="BRANCH=TIMES",
+        help="how often an epoch shows a branch (default: 1)",
+    )
+
+
+def _changes(options: argparse.Namespace) -> dict[str, Any]:
+    """Values of the stage that flags replace."""
+    changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
+    if options.repeat:
+        changes["repeats"] = dict(_repeat(text) for text in options.repeat)
+    return changes
+
+
+def _repeat(text: str) -> tuple[str, float]:
+    name, found, times = text.rpartition("=")
+    try:
+        if not found or float(times) < 0:
+            raise ValueError
+        return name, float(times)
+    except ValueError:
+        raise UsageError(
+            f"--repeat {text}: wanted BRANCH=TIMES with a number of at least 0, for example --repeat text=0.5"
+        ) from None
+
+
+def _parallel(options: argparse.Namespace) -> Any:
+    from trainer.parallelize import Parallel
+
+    return Parallel(
+        recompute_vision=options.recompute in ("vision", "all"),
+        recompute_language=options.recompute in ("language", "all"),
+        compile=options.compile,
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    from trainer.train import Settings, train
+
+    progress = train(
+        Settings(
+            stage=options.stage,
+            shards=tuple(options.shards),
+            out=options.out,
+            init=options.init,
+            model=options.model,
+            steps=options.steps,
+            seed=options.seed,
+            workers=options.workers,
+            save_every=options.save_every,
+            keep=options.keep,
+            timeout=options.timeout,
+            changes=_changes(options),
+            parallel=_parallel(options),
+        )
+    )
+    print(f"{options.stage}: {progress.step:,} steps done; the model is in {options.out / 'model'}")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from model.config import ModelConfig
+    from trainer.dataset import open_shards
+    from trainer.flops import FlopModel
+    from trainer.plan import make_plan
+    from trainer.stages import PRESETS, stage_for
+    from trainer.start import read_config
+    from trainer.summary import describe_summary, summarise
+
+    source = options.init or options.model or "tiny"
+    config = ModelConfig.preset(source) if source in PRESETS else read_config(Path(source))
+    stage = replace(stage_for(options.stage, width=config.language.hidden), **_changes(options))
+    flops = FlopModel(config=config, trains=tuple(sorted(stage.rates)))
+    summary = summarise(
+        make_plan(open_shards(options.shards, stage.rules), stage, flops, seed=options.seed, epoch=0),
+        options.world_size,
+    )
+    print(json.dumps(summary, indent=1) if options.json else describe_summary(summary))
+
+
+def _eval(options: argparse.Namespace) -> None:
+    import torch
+
+    from trainer.evaluate import evaluate
+    from trainer.stages import stage_for
+    from trainer.start import read_model
+
+    model, processor = read_model(Path(options.checkpoint))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scores = evaluate(
+        model, processor, options.shards, stage_for(options.stage, width=model.config.language.hidden), device=device
+    )
+    if options.json:
+        print(json.dumps({name: asdict(score) for name, score in scores.items()}, indent=1))
+        return
+    print(f"{'branch':<20}{'loss':>10}{'accuracy':>10}{'tokens':>12}")
+    for name, score in scores.items():
+        print(f"{name:<20}{score.loss:>10.4f}{score.accuracy:>10.1%}{score.tokens:>12,}")
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from trainer.start import read_model
+
+    model, processor = read_model(Path(options.checkpoint))
+    content = (
+        [{"type": "image"} for _ in options.image]
+        + [{"type": "video"} for _ in options.video]
+        + [{"type": "text", "text": options.prompt}]
+    )
+    conversation = [{"role": "user", "content": content}]
+    print(
+        model.eval().generate(
+            processor, conversation, images=options.image, videos=options.video, max_new_tokens=options.max_tokens
+        )
+    )
+
+
+def _export(options: argparse.Namespace) -> None:
+    import torch
+
+    from trainer.start import export
+
+    export(Path(options.checkpoint), options.directory, dtype=getattr(torch, options.dtype))
+    print(f"exported to {options.directory}")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from trainer.bench import bench, describe_rows
+
+    rows = bench(options.model, steps=options.steps, pack_tokens=options.pack_tokens, parallel=_parallel(options))
+    print(json.dumps(rows, indent=1) if options.json else describe_rows(rows))

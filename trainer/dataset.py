@@ -1,0 +1,200 @@
+"""Dataset: what every sample of some shard directories costs, as columns, counted for one stage's pixel rules.
+
+Shapes: N samples, M media of a shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curation.shards import counted_with, index_path, open_dataset, read_index
+from model.geometry import Grid, Medium, VisualRules, plan_grids
+from trainer.errors import ContractError, UsageError
+
+COUNTS = ("text_tokens", "loss_tokens", "patches", "visual_tokens", "visual_tokens_kept")
+# Under these rules a video's frames, and so its text ("Time 3.0s:"), stay what they were; the others need the pixels.
+RECOUNTABLE = ("min_tokens", "max_tokens", "image_merge", "video_merge", "prune", "threshold", "min_prune_tokens")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Samples of one or more shard directories.
+
+    length: language tokens with the visual tokens that are kept. frame_squares: sum over frames of patches squared, the cost of attention
+    in the vision encoder. exact: false where the length is an upper bound, since how much of a video is pruned is known only from its
+    pixels. digest names the indexes and the rules that the counts are for.
+    """
+
+    directories: tuple[Path, ...]
+    shards: tuple[Path, ...]
+    branches: tuple[str, ...]
+    rules: VisualRules
+    digest: str
+    shard: np.ndarray  # N
+    row: np.ndarray  # N, row in its shard's index
+    branch: np.ndarray  # N, number in `branches`
+    length: np.ndarray  # N
+    loss_tokens: np.ndarray  # N
+    patches: np.ndarray  # N
+    visual_tokens: np.ndarray  # N, before pruning
+    frame_squares: np.ndarray  # N
+    exact: np.ndarray  # N bool
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+
+def open_shards(directories: Sequence[Path], rules: VisualRules, *, tokenizer: str | None = None) -> Dataset:
+    """Read the indexes of finished datasets; counts made for other pixel rules are made again from the sizes.
+
+    Args:
+        tokenizer: digest of the tokenizer to train with; None takes the counts on trust.
+
+    Raises:
+        UsageError: a directory holds no finished dataset.
+        ContractError: an index is missing or is not the one of its manifest, or was counted so that it cannot be counted again.
+    """
+    shards: list[Path] = []
+    tables: list[dict[str, np.ndarray]] = []
+    names: list[str] = []
+    digests: list[str] = [rules.digest()]
+    for directory in directories:
+        try:
+            manifest, paths = open_dataset(directory)
+        except (FileNotFoundError, ValueError) as error:
+            raise UsageError(str(error)) from error
+        for path, entry in zip(paths, manifest.shards, strict=True):
+            table = _checked_index(path, entry.index_sha256)
+            _check_tokenizer(path, counted_with(table), tokenizer)
+            columns = _columns(table, rules, path)
+            columns["branch"] = _number(columns.pop("branch"), names)
+            columns["shard"] = np.full(table.num_rows, len(shards), np.int32)
+            shards.append(path)
+            digests.append(entry.index_sha256)
+            tables.append(columns)
+    if not sum(len(table["shard"]) for table in tables):
+        raise UsageError(
+            f"{', '.join(map(str, directories))}: the shards hold no samples. Curate again with looser bounds"
+        )
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    return Dataset(
+        directories=tuple(directories),
+        shards=tuple(shards),
+        branches=tuple(names),
+        rules=rules,
+        digest=hashlib.sha256("\n".join(digests).encode()).hexdigest()[:32],
+        **joined,
+    )
+
+
+def _checked_index(path: Path, sha256: str) -> pa.Table:
+    """The index of a shard, if it is the one that the manifest names."""
+    index = index_path(path)
+    if not index.is_file():
+        raise ContractError(
+            f"{index}: not there, but the manifest names its shard. Copy the dataset again, or curate again"
+        )
+    found = hashlib.sha256(index.read_bytes()).hexdigest()
+    if sha256 and found != sha256:
+        raise ContractError(
+            f"{index}: sha256 is {found[:16]}, the manifest says {sha256[:16]}. Copy the dataset again, or curate again"
+        )
+    return read_index(index)
+
+
+def _check_tokenizer(path: Path, counted: dict[str, Any], tokenizer: str | None) -> None:
+    """Refuse text counts of another tokenizer: packs would overflow, or stay half empty."""
+    found = counted.get("tokenizer")
+    if tokenizer is not None and found is not None and found != tokenizer:
+        raise ContractError(
+            f"{path}: text was counted with tokenizer {found}, this model's is {tokenizer}. "
+            "Set the recipe's tokenizer to the model's directory and run vl3-curate again (media are not read again)"
+        )
+
+
+def _columns(table: pa.Table, rules: VisualRules, path: Path) -> dict[str, np.ndarray]:
+    """Counts of one shard under `rules`."""
+    counts = {name: table[name].to_numpy().astype(np.int64) for name in COUNTS}
+    squares, exact = _frame_squares(table), np.ones(table.num_rows, bool)
+    changed = _changed_rules(counted_with(table), rules, path)
+    if changed:
+        _recount(table, rules, changed, counts, squares, exact, path)
+    return {
+        "row": np.arange(table.num_rows, dtype=np.int32),
+        "branch": table["branch"].to_numpy(zero_copy_only=False),
+        "length": counts["text_tokens"] + counts["visual_tokens_kept"],
+        "loss_tokens": counts["loss_tokens"],
+        "patches": counts["patches"],
+        "visual_tokens": counts["visual_tokens"],
+        "frame_squares": squares,
+        "exact": exact,
+    }
+
+
+def _changed_rules(counted: dict[str, Any], rules: VisualRules, path: Path) -> set[str]:
+    """Fields of the rules that differ from what an index was counted with."""
+    found, wanted = counted.get("rules"), asdict(rules)
+    if not isinstance(found, dict) or set(found) != set(wanted):
+        raise ContractError(
+            f"{path}: its index does not say which pixel rules it was counted with. Curate again with this version"
+        )
+    return {name for name in wanted if found[name] != wanted[name]}
+
+
+def _frame_squares(table: pa.Table) -> np.ndarray:
+    """Sum over a sample's frames of patches squared (N int64)."""
+    media = table["media"].combine_chunks()
+    owner = np.repeat(np.arange(table.num_rows), media.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))
+    flat = media.flatten()
+    frames, rows, columns = (
+        flat.field(f"grid_{side}").to_numpy(zero_copy_only=False).astype(np.float64)
+        for side in ("frames", "rows", "columns")
+    )
+    return np.bincount(owner, frames * (rows * columns) ** 2, minlength=table.num_rows).astype(np.int64)
+
+
+def _recount(
+    table: pa.Table,
+    rules: VisualRules,
+    changed: set[str],
+    counts: dict[str, np.ndarray],
+    squares: np.ndarray,
+    exact: np.ndarray,
+    path: Path,
+) -> None:
+    """Count visual tokens again from the sizes of the media, in place. Exact for images, an upper bound for videos that are pruned."""
+    for number, media in enumerate(table["media"].to_pylist()):
+        if not media:
+            continue
+        videos = [medium for medium in media if medium["kind"] == "video"]
+        fixed = sorted(changed - set(RECOUNTABLE))
+        if fixed and (videos or "patch" in fixed):
+            raise ContractError(
+                f"{path}: row {number} was counted with another {', '.join(fixed)}, which needs the pixels to count again. "
+                f"Curate this dataset for the stage that you train ({json.dumps({name: getattr(rules, name) for name in fixed})})"
+            )
+        grids = plan_grids([Medium(m["kind"], m["height"], m["width"], m["grid_frames"] or 1) for m in media], rules)
+        tokens = [grid.tokens(rules.merge(m["kind"])) for m, grid in zip(media, grids, strict=True)]
+        counts["patches"][number] = sum(grid.patches for grid in grids)
+        counts["visual_tokens"][number] = counts["visual_tokens_kept"][number] = sum(tokens)
+        squares[number] = sum(_squares(grid) for grid in grids)
+        exact[number] = not (videos and rules.prune)
+
+
+def _squares(grid: Grid) -> int:
+    return grid.frames * (grid.rows * grid.columns) ** 2
+
+
+def _number(values: np.ndarray, names: list[str]) -> np.ndarray:
+    """Branch names as numbers; names not seen yet are appended to `names`."""
+    found, inverse = np.unique(values.astype(str), return_inverse=True)
+    names.extend(name for name in found.tolist() if name not in names)
+    return np.array([names.index(name) for name in found.tolist()], np.int16)[inverse]

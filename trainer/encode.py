@@ -1,0 +1,26 @@
+"""Encode: a stored sample to tokens and patches, under the pixel rules of a stage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from curation.shards import StoredSample
+from model import Encoded, Processor
+from model.geometry import VisualRules
+
+
+class StageEncoder:
+    """Encodes the samples of a shard the way that their index counted them."""
+
+    def __init__(self, processor: Processor, rules: VisualRules) -> None:
+        self.processor = replace(processor, rules=rules)
+
+    def __call__(self, sample: StoredSample) -> Encoded:
+        """Encode one sample; any error is the sample's own."""
+        media = list(zip(sample.fields["media"], sample.media, strict=True))
+        return self.processor(
+            sample.fields["turns"],
+            images=[data for medium, data in media if medium["kind"] == "image"],
+            videos=[data for medium, data in media if medium["kind"] == "video"],
+            seed=sample.key,
+        )

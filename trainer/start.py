@@ -1,0 +1,91 @@
+"""Start: the model and the processor that a run begins with, and any saved form of them for whoever comes after.
+
+A checkpoint may be given as a run directory (its newest step), as one of its step directories, or as a model directory in any layout that
+`VideoLLaMA3.from_pretrained` reads. OUT/processor holds what a step directory lacks: config.json, tokenizer and pixel rules.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from model import ModelConfig, Processor, VideoLLaMA3
+from trainer.checkpoint import latest, load, write_atomically
+from trainer.errors import UsageError
+from trainer.stages import PRESETS
+
+
+def find_step(path: Path) -> Path | None:
+    """The step directory that a run or step directory stands for; None for a model directory.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if (path / "trainer.json").is_file():
+        return path
+    if step := latest(path):
+        return step
+    if (path / "config.json").is_file():
+        return None
+    raise UsageError(
+        f"{path}: no run, no checkpoint and no model directory. Give one that holds checkpoints/LATEST, trainer.json or config.json"
+    )
+
+
+def read_model(path: Path) -> tuple[VideoLLaMA3, Processor]:
+    """Model (fp32, on the CPU) and processor of a checkpoint in any form."""
+    step = find_step(path)
+    if step is None:
+        return VideoLLaMA3.from_pretrained(path, dtype=torch.float32), Processor.from_pretrained(path)
+    described = step.parent.parent / "processor"
+    if not described.is_dir():
+        raise UsageError(
+            f"{described}: not there, so {step} has no config and tokenizer. Keep a step inside its run, or export it first"
+        )
+    model = VideoLLaMA3(ModelConfig.from_pretrained(described))
+    load(step, model)
+    return model, Processor.from_pretrained(described)
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Sizes of a checkpoint in any form, without its weights."""
+    step = find_step(path)
+    return ModelConfig.from_pretrained(path if step is None else step.parent.parent / "processor")
+
+
+def fresh_model(preset: str, *, seed: int) -> tuple[VideoLLaMA3, Processor]:
+    """Random weights of published sizes, with the tokenizer that comes with the project."""
+    torch.manual_seed(seed)
+    processor = Processor.tiny()
+    config = ModelConfig.preset(preset)  # pyright: ignore[reportArgumentType]  # checked by the command line
+    tiny = ModelConfig.preset("tiny")
+    special = {
+        name: getattr(tiny, name)
+        for name in ("image_token_id", "video_token_id", "bos_token_id", "pad_token_id", "stop_token_ids")
+    }
+    return VideoLLaMA3(replace(config, **special)), processor
+
+
+def start(*, init: str | None, model: str | None, seed: int) -> tuple[VideoLLaMA3, Processor]:
+    """What a run begins with: `init` if given, else the preset or the directory named by `model` (tiny if neither is given)."""
+    source = init or model or "tiny"
+    if source in PRESETS:
+        return fresh_model(source, seed=seed)
+    return read_model(Path(source))
+
+
+def describe(out: Path, model: VideoLLaMA3, processor: Processor) -> None:
+    """Write OUT/processor, so that the steps of the run can be read by themselves."""
+    directory = out / "processor"
+    directory.mkdir(parents=True, exist_ok=True)
+    processor.save_pretrained(directory)
+    write_atomically(directory / "config.json", json.dumps(model.config.to_port(dtype="float32"), indent=1) + "\n")
+
+
+def export(path: Path, directory: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write a checkpoint as a model directory that transformers loads."""
+    model, processor = read_model(path)
+    model.save_pretrained(directory, processor, dtype=dtype)

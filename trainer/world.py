@@ -1,0 +1,64 @@
+"""World: the ranks of a run, and the one device of each. A single process on a CPU needs no process group."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """`mesh` is None where nothing is sharded: one process on a CPU."""
+
+    rank: int
+    size: int
+    device: torch.device
+    mesh: DeviceMesh | None
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank writes what is written once."""
+        return self.rank == 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Sum over ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def wait(self) -> None:
+        """Wait for all ranks."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def join_world(*, device: str | None = None) -> Iterator[World]:
+    """Join the ranks that torchrun started, or be alone; leaves them at the end.
+
+    On a GPU even a single rank gets a mesh, so that it runs the same mixed-precision path as many.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device(kind)
+    if size == 1 and kind == "cpu":
+        yield World(rank=0, size=1, device=place, mesh=None)
+        return
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
+    store = HashStore() if size == 1 else None
+    dist.init_process_group(backend, store=store, rank=rank if store else -1, world_size=size if store else -1)
+    try:
+        yield World(
+            rank=rank, size=size, device=place, mesh=init_device_mesh(place.type, (size,), mesh_dim_names=("dp",))
+        )
+    finally:
+        dist.destroy_process_group()
