@@ -88,16 +88,17 @@ class Segment(NamedTuple):
     target: Target = Target.NONE
 
 
-def split_turns(turns: Sequence[Any], kinds: Sequence[Kind]) -> tuple[Turn, ...]:
+def split_turns(turns: Sequence[Any], kinds: Sequence[Kind] | None = None) -> tuple[Turn, ...]:
     """Turns with text (objects or mappings with role, text or content, time) as turns with parts.
 
-    `kinds` are the sample's media in order. White space around a tag is dropped, as the reference does. A turn whose
-    content is a list of parts ({"type": "image"}, {"type": "text", "text": ...}) is taken as it is.
+    `kinds` are the sample's media in order, if the caller knows them. White space around a tag is dropped, as the
+    reference does. A turn whose content is a list of parts ({"type": "image"}, {"type": "text", "text": ...}) is taken
+    as it is.
     Raises ValueError if a role is unknown or if tags and media differ in number, kind or order.
     """
     split = tuple(_split_turn(turn) for turn in turns)
     places = [part.kind for turn in split for part in turn.parts if isinstance(part, Place)]
-    if places != list(kinds):
+    if kinds is not None and places != list(kinds):
         raise ValueError(
             f"turns: found places for {places or 'no media'}, the sample has {list(kinds) or 'no media'}; "
             "write one <image> or <video> per medium, in the order of the media"

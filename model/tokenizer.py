@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-import json
 import hashlib
+import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -122,7 +122,7 @@ class Tokenizer:
 
         return encode
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, image_token: str = IMAGE_PAD, video_token: str = VIDEO_PAD) -> None:
         """Write tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads."""
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
@@ -131,6 +131,7 @@ class Tokenizer:
             "tokenizer_class": "PreTrainedTokenizerFast",
             "eos_token": IM_END,
             "pad_token": END_OF_TEXT,
+            "extra_special_tokens": {"image_token": image_token, "video_token": video_token},
             "clean_up_tokenization_spaces": False,
             "model_max_length": 32768,
         }
