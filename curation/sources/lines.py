@@ -203,17 +203,18 @@ def _scan(stream: BinaryIO, base: int, end: int | None, *, depth: int) -> Iterat
             text = token.group()
             if text == b'"':  # an unfinished string: wait for more
                 break
+            gap, where = base + at, base + token.start()
             stray = buffer[at : token.start()].strip(_GAP) if depth < 2 else b""
-            where, at = base + token.start(), token.end()
+            at = token.end()
             if depth == 0 and (text != b"[" or stray not in (b"", _BOM)):
                 yield Line(
-                    offset=base, fault="no JSON list: wanted [{...}, ...], or a .jsonl file with one object per line"
+                    offset=base, fault="no JSON list: wanted [{...}, ...], or a .jsonl file with an object per line"
                 )
                 return
             if depth == 1 and end is not None and where >= end:
                 return
             if depth == 1 and (stray or text[:1] == b'"'):
-                yield Line(offset=where, fault="the list holds a bare value here: wanted objects")
+                yield Line(offset=gap if stray else where, fault="the list holds a bare value here: wanted objects")
             if text in b"[{":
                 start = token.start() if depth == 1 else start
                 depth += 1

@@ -1,0 +1,165 @@
+"""Scenes: coloured shapes on a plain ground, with captions and questions that follow from where they stand.
+
+Everything that is asked for spans at least one 14-pixel patch: shapes are 26 or 48 pixels wide, cells 56.
+"""
+
+import io
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+CELL = 56
+COLOURS = {
+    "red": (214, 39, 40),
+    "green": (44, 160, 44),
+    "blue": (31, 90, 200),
+    "yellow": (250, 210, 30),
+    "purple": (130, 60, 170),
+    "orange": (255, 127, 14),
+    "black": (20, 20, 20),
+    "brown": (120, 70, 40),
+}
+FORMS = ("circle", "square", "triangle")
+GROUNDS = {"white": (250, 250, 250), "grey": (205, 205, 210), "pink": (250, 225, 230), "mint": (220, 245, 232)}
+WIDTHS = {"small": 26, "large": 48}
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A shape in a cell of the scene; x and y are its centre in pixels. Colours are unique in a scene."""
+
+    colour: str
+    form: str
+    size: str
+    column: int
+    row: int
+    x: int
+    y: int
+
+    @property
+    def name(self) -> str:
+        """What it is called in questions."""
+        return f"{self.colour} {self.form}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Shapes in different cells; width and height in pixels."""
+
+    width: int
+    height: int
+    ground: str
+    shapes: tuple[Shape, ...]
+
+
+def make_scene(rng: random.Random) -> Scene:
+    """One to four shapes on 2 x 2 up to 4 x 4 cells."""
+    columns, rows = rng.randint(2, 4), rng.randint(2, 4)
+    cells = rng.sample([(column, row) for column in range(columns) for row in range(rows)], rng.randint(1, 4))
+    colours = rng.sample(list(COLOURS), len(cells))
+    shapes: list[Shape] = []
+    for colour, (column, row) in zip(colours, cells, strict=True):
+        size = rng.choice(("small", "large"))
+        slack = (CELL - WIDTHS[size]) // 2 - 2
+        x, y = (CELL * at + CELL // 2 + rng.randint(-slack, slack) for at in (column, row))
+        shapes.append(Shape(colour=colour, form=rng.choice(FORMS), size=size, column=column, row=row, x=x, y=y))
+    ground = rng.choice(list(GROUNDS))
+    return Scene(width=columns * CELL, height=rows * CELL, ground=ground, shapes=tuple(shapes))
+
+
+def draw_scene(scene: Scene) -> Image.Image:
+    """The scene as an RGB picture."""
+    image = Image.new("RGB", (scene.width, scene.height), GROUNDS[scene.ground])
+    canvas = ImageDraw.Draw(image)
+    for shape in scene.shapes:
+        draw_shape(canvas, shape.form, shape.colour, x=shape.x, y=shape.y, width=WIDTHS[shape.size])
+    return image
+
+
+def draw_shape(canvas: ImageDraw.ImageDraw, form: str, colour: str, *, x: int, y: int, width: int) -> None:
+    """Draw one shape around its centre."""
+    half, fill = width // 2, COLOURS[colour]
+    box = (x - half, y - half, x + half, y + half)
+    if form == "circle":
+        canvas.ellipse(box, fill=fill)
+    elif form == "square":
+        canvas.rectangle(box, fill=fill)
+    else:
+        canvas.polygon([(x, y - half), (x - half, y + half), (x + half, y + half)], fill=fill)
+
+
+def encode_jpeg(image: Image.Image, quality: int = 88) -> bytes:
+    """The picture as JPEG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """The picture as PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def relation(first: Shape, second: Shape) -> str:
+    """Where the first stands as seen from the second: by columns, or by rows where they share one."""
+    if first.column != second.column:
+        return "left of" if first.column < second.column else "right of"
+    return "above" if first.row < second.row else "below"
+
+
+def captions(scene: Scene) -> list[str]:
+    """A full caption, and a shorter one."""
+    listed = joined([f"a {shape.size} {shape.name}" for shape in scene.shapes])
+    full = f"{listed[0].upper()}{listed[1:]} on a {scene.ground} background."
+    if len(scene.shapes) > 1:
+        first, second = scene.shapes[:2]
+        full += f" The {first.name} is {relation(first, second)} the {second.name}."
+    number = len(scene.shapes)
+    return [full, f"A picture of {NUMBERS[number]} coloured {'shape' if number == 1 else 'shapes'}."]
+
+
+def questions(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
+    """Questions about the scene with their answers, in random order."""
+    shape = rng.choice(scene.shapes)
+    form = rng.choice(FORMS)
+    number = sum(other.form == form for other in scene.shapes)
+    asked = [
+        (f"What colour is the {shape.size} {shape.form}?", f"It is {shape.colour}.")
+        if sum((other.size, other.form) == (shape.size, shape.form) for other in scene.shapes) == 1
+        else (f"What shape is {shape.colour}?", f"The {shape.form}."),
+        (
+            f"How many {form}s are there?",
+            f"There {'is' if number == 1 else 'are'} {NUMBERS[number]} {form}{'' if number == 1 else 's'}.",
+        ),
+        ("What is the background colour?", f"The background is {scene.ground}."),
+    ]
+    if len(scene.shapes) > 1:
+        first, second = rng.sample(scene.shapes, 2)
+        asked.append(
+            (
+                f"Where is the {first.name} relative to the {second.name}?",
+                f"It is {relation(first, second)} the {second.name}.",
+            )
+        )
+        answer = (
+            "the same size as"
+            if first.size == second.size
+            else "larger than"
+            if first.size == "large"
+            else "smaller than"
+        )
+        asked.append(
+            (f"How large is the {first.name} compared with the {second.name}?", f"It is {answer} the {second.name}.")
+        )
+    rng.shuffle(asked)
+    return asked
+
+
+def joined(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
