@@ -78,7 +78,7 @@ def attend_sdpa(q: Tensor, k: Tensor, v: Tensor, segments: Segments, *, causal: 
     The frames of a video have one length, so they are one batched call.
     """
     if not segments.runs:
-        return q * v.sum()  # no positions: an empty result that keeps q and v in the graph
+        return q * (k.sum() + v.sum())  # no positions: an empty result that still depends on all three
     sizes = [count * length for count, length in segments.runs]
     outputs = []
     for (count, length), *parts in zip(segments.runs, *(x.split(sizes) for x in (q, k, v)), strict=True):
