@@ -1,7 +1,8 @@
 """Processor: a conversation with its media to tokens, labels and patches.
 
-The rules of `model.geometry` decide sizes, `model.frames` gives pixels, `model.prune` what a video keeps, `model.chat` the
-tokens. Directories are those that transformers' VideoLlama3Processor reads and writes, the original release's, or ours.
+The rules of `model.geometry` decide sizes, `model.frames` gives pixels, `model.prune` what a video keeps, `model.chat`
+the tokens. Directories are those that transformers' VideoLlama3Processor reads and writes, the original release's, or
+ours.
 
 Shapes: F frames, H height, W width, P patches, K values per patch.
 """
@@ -64,7 +65,7 @@ class Processor:
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the tokenizer, the rules, and the files that transformers' VideoLlama3Processor reads."""
-        image, video = (self.tokenizer.backend.id_to_token(one) for one in self.placeholder_ids)
+        image, video = (self.tokenizer.id_to_token(one) for one in self.placeholder_ids)
         self.tokenizer.save(path, image_token=image, video_token=video)
         write_rules(path, self.rules)
         write_chat_template(path, image_token=image, video_token=video)
@@ -89,8 +90,8 @@ class Processor:
         turns = split_turns(conversation)
         media = list(_read_media(turns, images or (), videos or (), rules))
         grids = plan_grids([medium.geometry for medium in media], rules)
-        patches = [_patches(medium, grid, rules) for medium, grid in zip(media, grids, strict=True)]
-        masks = [_mask(medium, grid, part, rules) for medium, grid, part in zip(media, grids, patches, strict=True)]
+        patches = [medium_patches(medium, grid, rules) for medium, grid in zip(media, grids, strict=True)]
+        masks = [keep_mask(medium, grid, part, rules) for medium, grid, part in zip(media, grids, patches, strict=True)]
         visuals = [
             Visual(kind=medium.geometry.kind, tokens=tuple(mask.sum(axis=1).tolist()), times=medium.times)
             for medium, mask in zip(media, masks, strict=True)
@@ -113,89 +114,22 @@ class Processor:
         return count_visual_tokens(media, self.rules)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Medium:
-    """A medium whose size is known and whose pixels may still be encoded."""
-
-    name: str
-    geometry: Medium
-    pixels: np.ndarray | None = None  # F H W 3
-    clip: VideoInput | None = None
-    plan: FramePlan | None = None
-    times: tuple[float, ...] = ()
-
-
-def patchify(pixels: np.ndarray, *, patch: int, merge: int) -> np.ndarray:
-    """Pixels [F, H, W, 3] as rows of patches [P, K]: each merge x merge square is a run of rows, colours apart in a row.
-
-    Source: VideoLLaMA3's released image processor.
-    """
-    frames, height, width, _ = pixels.shape
-    rows, columns = height // patch // merge, width // patch // merge
-    squares = pixels.reshape(frames, rows, merge, patch, columns, merge, patch, 3)
-    return squares.transpose(0, 1, 4, 2, 5, 7, 3, 6).reshape(-1, 3 * patch * patch)  # F R C m m 3 p p -> P K
-
-
 def _read_media(
     turns: Sequence[Turn], images: Sequence[ImageInput], videos: Sequence[VideoInput], rules: VisualRules
-) -> Iterator[_Medium]:
+) -> Iterator[SampledMedium]:
     kinds = [part.kind for turn in turns for part in turn.parts if isinstance(part, Place)]
-    if (kinds.count("image"), kinds.count("video")) != (len(images), len(videos)):
-        raise ValueError(
-            f"conversation: found {kinds.count('image')} <image> and {kinds.count('video')} <video>, given {len(images)} "
-            f"images and {len(videos)} videos; write one tag per medium where it stands"
-        )
+    for kind, given in (("image", images), ("video", videos)):
+        if kinds.count(kind) != len(given):
+            raise ValueError(
+                f"conversation: found {kinds.count(kind)} <{kind}>, given {len(given)} {kind}s; "
+                "write one tag per medium where it stands"
+            )
+    last = last_time(turns)
     ranks = {"image": 0, "video": 0}
     for kind in kinds:
         rank = ranks[kind]
         ranks[kind] += 1
         try:
-            yield (
-                _picture(images[rank], rank) if kind == "image" else _clip(videos[rank], rank, rules, last_time(turns))
-            )
+            yield read_picture(images[rank], rank) if kind == "image" else read_clip(videos[rank], rank, rules, last)
         except MediaError as error:
             raise MediaError(f"{kind} {rank}: {error}") from error
-
-
-def _picture(image: ImageInput, rank: int) -> _Medium:
-    pixels = image if isinstance(image, np.ndarray) else decode_image(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise MediaError(f"found {pixels.dtype} {pixels.shape}, wanted uint8 [height, width, 3]")
-    return _Medium(name=f"image {rank}", geometry=Medium("image", *pixels.shape[:2]), pixels=pixels[None])
-
-
-def _clip(video: VideoInput, rank: int, rules: VisualRules, last: float | None) -> _Medium:
-    """A clip; `last` is the second after which a streaming sample needs no more frames."""
-    name = f"video {rank}"
-    if isinstance(video, Frames):
-        shown = len(video.times) if last is None else max(1, sum(time <= last for time in video.times))
-        pixels = video.pixels[:shown]
-        geometry = Medium("video", *pixels.shape[1:3], frames=shown)
-        return _Medium(name=name, geometry=geometry, pixels=pixels, times=video.times[:shown])
-    plan = plan_frames(video, rules, end=None if last is None else last + 1 / rules.fps)
-    geometry = Medium("video", plan.height, plan.width, len(plan.times))
-    return _Medium(name=name, geometry=geometry, clip=video, plan=plan, times=plan.times)
-
-
-def _patches(medium: _Medium, grid: Grid, rules: VisualRules) -> np.ndarray:
-    height, width = grid.rows * rules.patch, grid.columns * rules.patch
-    if medium.pixels is not None:
-        pixels = np.stack([resize_frame(frame, height, width) for frame in medium.pixels])
-    else:
-        assert medium.plan is not None
-        assert not isinstance(medium.clip, Frames)
-        assert medium.clip is not None
-        try:
-            pixels = decode_frames(medium.clip, medium.plan, height=height, width=width).pixels
-        except MediaError as error:
-            raise MediaError(f"{medium.name}: {error}") from error
-    return patchify(pixels, patch=rules.patch, merge=rules.merge(medium.geometry.kind))
-
-
-def _mask(medium: _Medium, grid: Grid, patches: np.ndarray, rules: VisualRules) -> np.ndarray:
-    """Visual tokens to keep, bool [F, tokens of a frame]."""
-    tokens = grid.tokens(rules.merge(medium.geometry.kind)) // grid.frames
-    if medium.geometry.kind == "image" or not rules.prune:
-        return np.ones((grid.frames, tokens), bool)
-    per_token = patches.reshape(grid.frames, tokens, -1)
-    return prune_mask(per_token, threshold=rules.threshold, min_tokens=rules.min_prune_tokens)

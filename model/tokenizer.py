@@ -89,6 +89,13 @@ class Tokenizer:
         """Id of a token, None if there is none of that name."""
         return self.backend.token_to_id(token)
 
+    def id_to_token(self, number: int) -> str:
+        """Name of a token. Raises ValueError if there is no such id."""
+        token = self.backend.id_to_token(number)
+        if token is None:
+            raise ValueError(f"tokenizer: found no id {number}, wanted one below {len(self)}")
+        return token
+
     def add_special_tokens(self, tokens: Sequence[str]) -> None:
         """Append tokens that are not there yet, at the next free ids."""
         missing = [token for token in tokens if self.backend.token_to_id(token) is None]
