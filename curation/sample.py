@@ -15,7 +15,7 @@ enters through `plain` which breaks look-alikes apart.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -210,4 +210,9 @@ def turn_to_dict(turn: Turn) -> dict[str, Any]:
 
 def turns_from_json(text: str) -> tuple[Turn, ...]:
     """Inverse of `turns_to_json`."""
-    return tuple(Turn(role=t["role"], text=t["text"], time=t.get("time")) for t in json.loads(text))
+    return turns_of(json.loads(text))
+
+
+def turns_of(fields: Iterable[Mapping[str, Any]]) -> tuple[Turn, ...]:
+    """Inverse of `turn_to_dict`, for a list of them."""
+    return tuple(Turn(role=t["role"], text=t["text"], time=t.get("time")) for t in fields)

@@ -1,16 +1,16 @@
 """Tokens: what a sample costs in training, counted by the very code that the trainer prepares it with."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from curation.batch import Batch
 from curation.operator import RecipeError
-from curation.sample import Media, SampleError
+from curation.sample import SampleError
 from model.chat import Visual, count_tokens, split_turns
 from model.geometry import Grid, Medium, VisualRules, plan_grids
 from model.tokenizer import Tokenizer
+from model.visuals import SampledMedium, keep_mask, medium_patches, read_clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,14 @@ class TokenCounter:
             SampleError: a video does not decode, or the turns do not fit the media.
         """
         sample = batch.samples[index]
-        grids, visuals = self._visuals(batch, index, sample.media)
         try:
+            grids, visuals = self._visuals(batch, index)
             turns = split_turns(sample.turns, [medium.kind for medium in sample.media])
             text, loss = count_tokens(turns, visuals, self.tokenizer)
-        except ValueError as error:
-            raise SampleError(f"cannot be put into the chat: {error}") from error
+        except SampleError:
+            raise
+        except ValueError as error:  # MediaError of a clip, or turns that the chat cannot hold
+            raise SampleError(f"cannot be counted: {error}") from error
         merges = [self.rules.merge(medium.kind) for medium in sample.media]
         kept = [sum(visual.tokens) for visual in visuals]
         rows = [
@@ -58,11 +60,27 @@ class TokenCounter:
             "grids": rows,
         }
 
-    def _visuals(self, batch: Batch, index: int, media: Sequence[Media]) -> tuple[list[Grid], list[Visual]]:
-        if any(medium.kind == "video" for medium in media):
-            raise SampleError("video counting pending")
-        grids = plan_grids([Medium(medium.kind, medium.height, medium.width) for medium in media], self.rules)
-        return grids, [Visual(kind="image", tokens=(grid.tokens(self.rules.image_merge),)) for grid in grids]
+    def _visuals(self, batch: Batch, index: int) -> tuple[list[Grid], list[Visual]]:
+        """Grid and kept tokens per medium. An image keeps everything; a clip must be looked at."""
+        sample = batch.samples[index]
+        last = max((turn.time for turn in sample.turns if turn.time is not None), default=None)
+        clips = {
+            rank: read_clip(batch.encoded(index, rank), rank, self.rules, last)
+            for rank, medium in enumerate(sample.media)
+            if medium.kind == "video"
+        }
+        shapes = [clips[i].geometry if i in clips else Medium("image", m.height, m.width) for i, m in enumerate(sample.media)]
+        grids = plan_grids(shapes, self.rules)
+        return grids, [self._visual(clips.get(rank), grid, batch) for rank, grid in enumerate(grids)]
+
+    def _visual(self, clip: SampledMedium | None, grid: Grid, batch: Batch) -> Visual:
+        if clip is None:
+            return Visual(kind="image", tokens=(grid.tokens(self.rules.image_merge),))
+        if not self.rules.prune:
+            return Visual(kind="video", tokens=(grid.tokens(self.rules.video_merge) // grid.frames,) * grid.frames, times=clip.times)
+        batch.counters["media_decoded"] += 1
+        kept = keep_mask(clip, grid, medium_patches(clip, grid, self.rules), self.rules)
+        return Visual(kind="video", tokens=tuple(kept.sum(axis=1).tolist()), times=clip.times)
 
 
 @lru_cache(maxsize=4)

@@ -15,19 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from model.batch import PATCH_VALUES, Encoded
 from model.chat import Place, Turn, Visual, encode_chat, last_time, placeholder_ids, split_turns
-from model.frames import FramePlan, Frames, decode_frames, decode_image, plan_frames, resize_frame
 from model.geometry import Grid, Medium, VisualRules, count_visual_tokens, plan_grids
-from model.packets import Data, MediaError
+from model.packets import MediaError
 from model.processor_files import read_placeholder_ids, read_rules, write_chat_template, write_rules
-from model.prune import prune_mask
 from model.tokenizer import IMAGE_TOKEN, STREAM_END, STREAM_START, Tokenizer
+from model.visuals import ImageInput, SampledMedium, VideoInput, keep_mask, medium_patches, patchify, read_clip, read_picture
 
-ImageInput = Data | Image.Image | np.ndarray
-VideoInput = Data | Frames
+__all__ = ["Processor", "patchify"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
@@ -125,6 +126,8 @@ def attempt_task(worker: Worker, task: Task, cursor: Path | None) -> tuple[dict 
         return None, str(error)
     except OSError as error:
         return None, f"{task}: {error}: the store or the disk failed; make room or repair it, then run again to resume"
+    except Exception:  # noqa: BLE001  a fault of ours: the driver must hear of it with its traceback, wherever the worker is
+        return None, f"{task}: unexpected failure in a worker:\n{traceback.format_exc()}"
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def _stored(value: Any) -> tuple[str, float | None, str | None]:
     """(state, number, text) of a value."""
     if isinstance(value, SampleError):
         return "error", None, json.dumps([value.kind, str(value)], ensure_ascii=False)
-    if value is None or isinstance(value, int | float):
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return "number", value, None
     return "json", None, json.dumps(value, ensure_ascii=False)
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from curation.batch import Batch
 from curation.operator import Filter, Operator, OperatorError, RecipeError, Transform
-from curation.sample import Sample, SampleError, turn_to_dict, turns_from_json, turns_to_json
+from curation.sample import Sample, SampleError, turn_to_dict, turns_of, turns_to_json
 from curation.tokens import TokenCounter
 
 
@@ -79,7 +79,7 @@ class TransformStep(Step):
         """The sample with its new turns."""
         if value is True:
             return sample
-        rewritten = replace(sample, turns=turns_from_json(value))
+        rewritten = replace(sample, turns=turns_of(value))
         record["turns"] = turns_to_json(rewritten.turns)
         return rewritten
 
