@@ -52,7 +52,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
 
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-        check_size(width, height, what="jpeg")  # what the decoder will allocate, whatever our parser read
+        check_size(int(width), int(height), what="jpeg")  # what the decoder will allocate, whatever our parser read
         return simplejpeg.decode_jpeg(data, "RGB")
     except ValueError as error:
         if isinstance(error, SampleError):

@@ -104,7 +104,7 @@ def _png(data: bytes) -> Header:
 
 
 def _gif(data: bytes) -> Header:
-    """A cut file gives the frames that begin in it. Decoders widen the screen to the first frame, so that it counts too."""
+    """A cut file gives the frames that begin in it; decoders widen the screen to the first frame, so that it counts."""
     width, height = struct.unpack_from("<HH", data, 6)
     frames, at = 0, 13 + _colour_table(data[10])
     try:
@@ -122,7 +122,9 @@ def _gif(data: bytes) -> Header:
                 raise SampleError(f"has more than {MAX_ANIMATION_FRAMES:,} frames: cut it at the source")
     except (IndexError, struct.error):
         pass
-    return Header(width, height, 1, max(1, frames))
+    if not frames:
+        raise SampleError(f"has no frame in {len(data):,} bytes: fetch it again")
+    return Header(width, height, 1, frames)
 
 
 def _after_blocks(data: bytes, at: int) -> int:
@@ -175,7 +177,9 @@ def _pillow(data: bytes) -> Header:
             # The bomb limit is ours: check_size runs on the same numbers before any pixel.
             with Image.open(io.BytesIO(data), formats=["TIFF", "AVIF"]) as image:
                 check_size(*image.size, what="header")
-                size, orientation = image.size, image.getexif().get(_ORIENTATION, 1)
+                # Of a TIFF, Pillow turns size and pixels upright by itself.
+                size, turned = image.size, image.format == "TIFF"
+                orientation = 1 if turned else image.getexif().get(_ORIENTATION, 1)
                 return Header(*size, orientation if orientation in range(1, 9) else 1, _count_frames(image))
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         if isinstance(error, SampleError):

@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 import av.error
@@ -100,7 +100,8 @@ def scan_video(data: bytes) -> VideoScan:
             tally.add(frame)
         if not tally.frames:
             raise SampleError(f"{video_format} decodes to no frame ({tally.error or 'it is empty'}): fetch it again")
-        return tally.scan(declared=stream.frames, rate=float(stream.average_rate or 0))
+        scan = tally.scan(rate=float(stream.average_rate or 0))
+        return replace(scan, declared=_declared(container, stream, video_format, scan.fps))
 
 
 class _Tally:
@@ -130,13 +131,13 @@ class _Tally:
         self.errors += 1
         self.error = self.error or _said(error)
 
-    def scan(self, *, declared: int, rate: float) -> VideoScan:
+    def scan(self, *, rate: float) -> VideoScan:
         first, last = (self.first, self.last) if self.last >= self.first else (0.0, 0.0)
         gap = (last - first) / (self.frames - 1) if last > first else 1 / rate if rate else 0.0
         duration = last - first + gap
         return VideoScan(
             frames=self.frames, damaged=self.damaged, first=first, last=last, duration=duration,
-            fps=self.frames / duration if duration else 0.0, width=self.width, height=self.height, declared=declared,
+            fps=self.frames / duration if duration else 0.0, width=self.width, height=self.height, declared=0,
             errors=self.errors, error=self.error,
         )  # fmt: skip
 
@@ -197,6 +198,17 @@ def _check_stream(container: InputContainer, stream: VideoStream, video_format: 
             f"{video_format} declares {stream.frames:,} frames, limit {MAX_FRAMES:,}: cut it at the source"
         )
     return width, height
+
+
+def _declared(container: InputContainer, stream: VideoStream, video_format: str, fps: float) -> int:
+    """Frames the whole clip should give, from its sample table (MP4) or its declared duration at the rate seen; 0 = no telling.
+
+    AVI counts frames it repeats without storing, and a container's duration may be that of a longer sound track.
+    """
+    if DEMUXERS[video_format] == "mov":
+        return stream.frames
+    known = stream.duration is not None or len(container.streams) == 1
+    return round(_duration(container, stream) * fps) if known else 0
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float:

@@ -1,4 +1,4 @@
-"""Hostile: builders of media that lie, break off or blow up, for any test that needs one. Each returns the bytes of a file."""
+"""Hostile: builders of media that lie, break off or blow up, for any test that needs one; each returns bytes."""
 
 import io
 import struct
@@ -78,13 +78,8 @@ def gif_of_frames(count: int) -> bytes:
 
 def webp_declaring(width: int, height: int) -> bytes:
     """An extended WebP whose canvas was overwritten."""
-    body = (
-        b"VP8X"
-        + struct.pack("<I", 10)
-        + bytes(4)
-        + (width - 1).to_bytes(3, "little")
-        + (height - 1).to_bytes(3, "little")
-    )
+    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas
     inner = encode(picture(), "WEBP")[12:]
     return b"RIFF" + struct.pack("<I", 4 + len(body) + len(inner)) + b"WEBP" + body + inner
 
@@ -119,11 +114,12 @@ def clip(
             return _finish(output, buffer)
         stream = output.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = width, height, "yuv420p", 6
-        stream.codec_context.time_base = Fraction(1, fps * 1000)
+        unit = Fraction(1, fps if times is None else fps * 1000)
+        stream.codec_context.time_base = unit
         columns = np.arange(width)[None, :, None] * np.ones((height, 1, 3))
         for number in range(frames):
             frame = av.VideoFrame.from_ndarray(((columns * 3 + number * 10) % 256).astype(np.uint8), format="rgb24")
-            frame.pts, frame.time_base = number * 1000 if times is None else times[number], Fraction(1, fps * 1000)
+            frame.pts, frame.time_base = number if times is None else times[number], unit
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
         return _finish(output, buffer)

@@ -1,0 +1,127 @@
+"""Reading in place: ranges of files and cells of Parquet columns."""
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.media import read
+from curation.media.read import read_reference, read_references
+from curation.sample import Reference, SampleError
+
+CELLS = [bytes([number]) * (number + 1) for number in range(20)]
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> str:
+    """20 rows in groups of 6, the bytes flat, in a struct, and in lists of structs."""
+    table = pa.table(
+        {
+            "flat": pa.array(CELLS, pa.binary()),
+            "image": pa.array([{"bytes": cell, "path": "p"} for cell in CELLS]),
+            "pages": pa.array([[{"bytes": b"first"}, {"bytes": cell}] for cell in CELLS]),
+            "a.b": pa.array(CELLS, pa.binary()),
+            "text": pa.array(["t"] * 19 + [None]),
+        }
+    )
+    path = str(tmp_path / "part.parquet")
+    pq.write_table(table, path, row_group_size=6)
+    return path
+
+
+@pytest.mark.parametrize("column", ["flat", "image.bytes", "pages.1.bytes", "a.b"])
+def test_cells_come_back_in_any_order(parquet: str, column: str) -> None:
+    for row in [*range(20), 19, 0, 7, 5, 6]:
+        reference = Reference(uri=parquet, member=f"column:{column}", offset=row, size=len(CELLS[row]))
+        assert read_reference(reference) == CELLS[row]
+
+
+def test_row_order_reads_each_group_once(parquet: str) -> None:
+    read._column.cache_clear()
+    list(read_references(Reference(uri=parquet, member="column:flat", offset=row) for row in range(20)))
+    assert read._column.cache_info().misses == 4
+
+
+def test_rewritten_file_is_read_anew(parquet: str) -> None:
+    reference = Reference(uri=parquet, member="column:flat", offset=3)
+    assert read_reference(reference) == CELLS[3]
+    pq.write_table(pa.table({"flat": pa.array([b"new"] * 9, pa.binary())}), parquet)
+    assert read_reference(reference) == b"new"
+
+
+@pytest.mark.parametrize(
+    ("member", "row", "size", "message"),
+    [
+        ("column:flat", 20, 0, "the file has 20 rows"),
+        ("column:flat", -1, 0, "the file has 20 rows"),
+        ("column:flat", 4, 99, "5 of 99 bytes"),
+        ("column:missing", 4, 0, "columns are flat, image"),
+        ("column:image.missing", 4, 0, "no such value"),
+        ("column:pages.7.bytes", 4, 0, "no such value"),
+        ("column:text", 4, 0, "found str, wanted bytes"),
+        ("column:text", 19, 0, "found NoneType, wanted bytes"),
+        ("column:image", 4, 0, "found dict, wanted bytes"),
+    ],
+)
+def test_cell_that_is_not_there_is_named(parquet: str, member: str, row: int, size: int, message: str) -> None:
+    with pytest.raises(SampleError, match=message) as caught:
+        read_reference(Reference(uri=parquet, member=member, offset=row, size=size))
+    assert parquet in str(caught.value)
+
+
+def test_broken_parquet_is_an_error_of_the_sample(tmp_path: Path) -> None:
+    path = tmp_path / "broken.parquet"
+    path.write_bytes(b"PAR1" + os.urandom(200) + b"PAR1")
+    with pytest.raises(SampleError, match=r"broken\.parquet"):
+        read_reference(Reference(uri=str(path), member="column:flat"))
+
+
+@given(data=st.binary(max_size=200), offset=st.integers(0, 220), size=st.integers(1, 220))
+def test_range_equals_slice_or_is_short(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, offset: int, size: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "range.tar"
+    path.write_bytes(data)
+    reference = Reference(uri=str(path), member="a.jpg", offset=offset, size=size)
+    if offset + size <= len(data):
+        assert read_reference(reference) == data[offset : offset + size]
+    else:
+        with pytest.raises(SampleError, match="bytes are there"):
+            read_reference(reference)
+
+
+def test_whole_file_needs_no_size_but_an_empty_member_stays_empty(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"content")
+    assert read_reference(Reference(uri=str(path))) == b"content"
+    assert read_reference(Reference(uri=f"file://{path}")) == b"content"
+    assert read_reference(Reference(uri=str(path), member="empty.jpg")) == b""
+
+
+def test_failures_say_what_they_are_and_whether_to_retry(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    cases = [
+        ("missing.jpg", "no such file", False),
+        (".", "not a regular file", False),
+        ("pipe", "not a regular", False),
+    ]
+    for name, message, retryable in cases:
+        with pytest.raises(SampleError, match=message) as caught:
+            read_reference(Reference(uri=str(tmp_path / name)))
+        assert caught.value.retryable is retryable
+    (tmp_path / "file").touch()
+    with pytest.raises(SampleError, match="Not a directory") as caught:
+        read_reference(Reference(uri=str(tmp_path / "file" / "below")))
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    "reference", [Reference(uri="a\0b"), Reference(uri="/dev/zero"), Reference(uri="x", size=1 << 40)]
+)
+def test_hostile_references_are_refused(reference: Reference) -> None:
+    with pytest.raises(SampleError):
+        read_reference(reference)
