@@ -1,15 +1,12 @@
 """Processor: a conversation with its media to tokens, labels and patches.
 
-The rules of `model.geometry` decide sizes, `model.frames` gives pixels, `model.prune` what a video keeps, `model.chat`
-the tokens. Directories are those that transformers' VideoLlama3Processor reads and writes, the original release's, or
-ours.
-
-Shapes: F frames, H height, W width, P patches, K values per patch.
+`model.visuals` makes the patches, `model.chat` the tokens. Directories are those that transformers' VideoLlama3Processor
+reads and writes, the original release's, or ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +14,11 @@ from typing import Any
 import numpy as np
 
 from model.batch import PATCH_VALUES, Encoded
-from model.chat import Place, Turn, Visual, encode_chat, last_time, placeholder_ids, split_turns
-from model.geometry import Grid, Medium, VisualRules, count_visual_tokens, plan_grids
-from model.packets import MediaError
+from model.chat import encode_chat, placeholder_ids, split_turns
+from model.geometry import Kind, Medium, VisualRules, count_visual_tokens
 from model.processor_files import read_placeholder_ids, read_rules, write_chat_template, write_rules
 from model.tokenizer import IMAGE_TOKEN, STREAM_END, STREAM_START, Tokenizer
-from model.visuals import ImageInput, SampledMedium, VideoInput, keep_mask, medium_patches, patchify, read_clip, read_picture
-
-__all__ = ["Processor", "patchify"]
+from model.visuals import ImageInput, VideoInput, encode_media, open_media
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +67,7 @@ class Processor:
         images: Sequence[ImageInput] | None = None,
         videos: Sequence[VideoInput] | None = None,
         *,
+        kinds: Sequence[Kind] | None = None,
         max_tokens: int | None = None,
         seed: int | str = 0,
         generation: bool = False,
@@ -80,53 +75,31 @@ class Processor:
         """Encode one sample.
 
         `conversation` are turns as `model.chat.split_turns` reads them; their tags take images and videos in order.
+        `kinds`, if given, are what the tags must be, one by one.
         `max_tokens` replaces the visual budget. `seed` is that of `encode_chat`. `generation` opens an assistant turn.
         Raises ValueError (MediaError for a picture or clip), naming the medium.
         """
         rules = self.rules if max_tokens is None else replace(self.rules, max_tokens=max_tokens)
-        turns = split_turns(conversation)
-        media = list(_read_media(turns, images or (), videos or (), rules))
-        grids = plan_grids([medium.geometry for medium in media], rules)
-        patches = [medium_patches(medium, grid, rules) for medium, grid in zip(media, grids, strict=True)]
-        masks = [keep_mask(medium, grid, part, rules) for medium, grid, part in zip(media, grids, patches, strict=True)]
-        visuals = [
-            Visual(kind=medium.geometry.kind, tokens=tuple(mask.sum(axis=1).tolist()), times=medium.times)
-            for medium, mask in zip(media, masks, strict=True)
-        ]
+        turns = split_turns(conversation, kinds)
+        media = encode_media(open_media(turns, images or (), videos or (), rules), rules)
         tokens, labels = encode_chat(
-            turns, visuals, self.tokenizer, placeholder_ids=self.placeholder_ids, seed=seed, generation=generation
+            turns,
+            [medium.visual for medium in media],
+            self.tokenizer,
+            placeholder_ids=self.placeholder_ids,
+            seed=seed,
+            generation=generation,
         )
         return Encoded(
             tokens=tokens,
             labels=labels,
-            patches=np.concatenate(patches) if patches else np.zeros((0, PATCH_VALUES), np.uint8),
-            grids=np.array(grids, np.int64).reshape(-1, 3),
-            merges=np.array([rules.merge(medium.geometry.kind) for medium in media], np.int64),
-            keep=np.concatenate([mask.ravel() for mask in masks]) if masks else np.zeros(0, bool),
+            patches=np.concatenate([np.zeros((0, PATCH_VALUES), np.uint8), *(medium.patches for medium in media)]),
+            grids=np.array([medium.grid for medium in media], np.int64).reshape(-1, 3),
+            merges=np.array([medium.merge for medium in media], np.int64),
+            keep=np.concatenate([np.zeros(0, bool), *(medium.keep.ravel() for medium in media)]),
             kinds=tuple(medium.geometry.kind for medium in media),
         )
 
     def visual_tokens(self, media: Sequence[Medium]) -> list[int]:
         """Visual tokens of each medium of a sample before pruning, from sizes alone."""
         return count_visual_tokens(media, self.rules)
-
-
-def _read_media(
-    turns: Sequence[Turn], images: Sequence[ImageInput], videos: Sequence[VideoInput], rules: VisualRules
-) -> Iterator[SampledMedium]:
-    kinds = [part.kind for turn in turns for part in turn.parts if isinstance(part, Place)]
-    for kind, given in (("image", images), ("video", videos)):
-        if kinds.count(kind) != len(given):
-            raise ValueError(
-                f"conversation: found {kinds.count(kind)} <{kind}>, given {len(given)} {kind}s; "
-                "write one tag per medium where it stands"
-            )
-    last = last_time(turns)
-    ranks = {"image": 0, "video": 0}
-    for kind in kinds:
-        rank = ranks[kind]
-        ranks[kind] += 1
-        try:
-            yield read_picture(images[rank], rank) if kind == "image" else read_clip(videos[rank], rank, rules, last)
-        except MediaError as error:
-            raise MediaError(f"{kind} {rank}: {error}") from error

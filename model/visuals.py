@@ -1,17 +1,21 @@
-"""Visuals: the media of a sample to patches and the visual tokens that pruning keeps. No torch: curation counts with it.
+"""Visuals: the media of a sample to patches and to the visual tokens that pruning keeps.
+
+No torch: curation counts with the very code that the trainer encodes with.
 
 Shapes: F frames, H height, W width, P patches, K values per patch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from model.chat import Place, Turn, Visual, last_time
 from model.frames import FramePlan, Frames, decode_frames, decode_image, plan_frames, resize_frame
-from model.geometry import Grid, Medium, VisualRules
+from model.geometry import Grid, Medium, VisualRules, plan_grids
 from model.packets import Data, MediaError
 from model.prune import prune_mask
 
@@ -20,15 +24,54 @@ VideoInput = Data | Frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampledMedium:
-    """A medium whose size is known and whose pixels may still be encoded."""
+class OpenMedium:
+    """A medium whose size and frames are known: an image's or given frames' pixels [F, H, W, 3], or a clip with its plan."""
 
     name: str
     geometry: Medium
-    pixels: np.ndarray | None = None  # F H W 3
-    clip: VideoInput | None = None
-    plan: FramePlan | None = None
     times: tuple[float, ...] = ()
+    pixels: np.ndarray | None = None
+    clip: tuple[Data, FramePlan] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EncodedMedium:
+    """A medium as patches uint8 [P, K], and `keep` bool [F, visual tokens of a frame]."""
+
+    geometry: Medium
+    grid: Grid
+    merge: int
+    times: tuple[float, ...]
+    patches: np.ndarray
+    keep: np.ndarray
+
+    @property
+    def visual(self) -> Visual:
+        """What the chat needs of it."""
+        return Visual(kind=self.geometry.kind, tokens=tuple(self.keep.sum(axis=1).tolist()), times=self.times)
+
+
+def open_media(
+    turns: Sequence[Turn], images: Sequence[ImageInput], videos: Sequence[VideoInput], rules: VisualRules
+) -> list[OpenMedium]:
+    """The media in the order of their places in the turns; of videos, all but the first frame is still encoded.
+
+    Raises ValueError if there are not as many as places, MediaError for one that cannot be used, naming it.
+    """
+    kinds = [part.kind for turn in turns for part in turn.parts if isinstance(part, Place)]
+    for kind, given in (("image", images), ("video", videos)):
+        if kinds.count(kind) != len(given):
+            raise ValueError(
+                f"conversation: found {kinds.count(kind)} <{kind}>, given {len(given)} {kind}s; "
+                "write one tag per medium where it stands"
+            )
+    return list(_open(kinds, images, videos, rules, last_time(turns)))
+
+
+def encode_media(media: Sequence[OpenMedium], rules: VisualRules) -> list[EncodedMedium]:
+    """Decode, resize within the shared budget, cut into patches and prune. Raises MediaError, naming the medium."""
+    grids = plan_grids([medium.geometry for medium in media], rules)
+    return [_encode(medium, grid, rules) for medium, grid in zip(media, grids, strict=True)]
 
 
 def patchify(pixels: np.ndarray, *, patch: int, merge: int) -> np.ndarray:
@@ -42,47 +85,63 @@ def patchify(pixels: np.ndarray, *, patch: int, merge: int) -> np.ndarray:
     return squares.transpose(0, 1, 4, 2, 5, 7, 3, 6).reshape(-1, 3 * patch * patch)  # F R C m m 3 p p -> P K
 
 
-def read_picture(image: ImageInput, rank: int) -> SampledMedium:
-    """The `rank`-th picture of a sample, decoded."""
+def _open(
+    kinds: Sequence[str],
+    images: Sequence[ImageInput],
+    videos: Sequence[VideoInput],
+    rules: VisualRules,
+    last: float | None,
+) -> Iterator[OpenMedium]:
+    ranks = {"image": 0, "video": 0}
+    for kind in kinds:
+        rank = ranks[kind]
+        ranks[kind] += 1
+        name = f"{kind} {rank}"
+        try:
+            yield _open_image(images[rank], name) if kind == "image" else _open_video(videos[rank], name, rules, last)
+        except MediaError as error:
+            raise MediaError(f"{name}: {error}") from error
+
+
+def _open_image(image: ImageInput, name: str) -> OpenMedium:
     pixels = image if isinstance(image, np.ndarray) else decode_image(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise MediaError(f"found {pixels.dtype} {pixels.shape}, wanted uint8 [height, width, 3]")
-    return SampledMedium(name=f"image {rank}", geometry=Medium("image", *pixels.shape[:2]), pixels=pixels[None])
+    return OpenMedium(name=name, geometry=Medium("image", *pixels.shape[:2]), pixels=pixels[None])
 
 
-def read_clip(video: VideoInput, rank: int, rules: VisualRules, last: float | None) -> SampledMedium:
+def _open_video(video: VideoInput, name: str, rules: VisualRules, last: float | None) -> OpenMedium:
     """A clip; `last` is the second after which a streaming sample needs no more frames."""
-    name = f"video {rank}"
     if isinstance(video, Frames):
         shown = len(video.times) if last is None else max(1, sum(time <= last for time in video.times))
         pixels = video.pixels[:shown]
         geometry = Medium("video", *pixels.shape[1:3], frames=shown)
-        return SampledMedium(name=name, geometry=geometry, pixels=pixels, times=video.times[:shown])
+        return OpenMedium(name=name, geometry=geometry, pixels=pixels, times=video.times[:shown])
     plan = plan_frames(video, rules, end=None if last is None else last + 1 / rules.fps)
     geometry = Medium("video", plan.height, plan.width, len(plan.times))
-    return SampledMedium(name=name, geometry=geometry, clip=video, plan=plan, times=plan.times)
+    return OpenMedium(name=name, geometry=geometry, clip=(video, plan), times=plan.times)
 
 
-def medium_patches(medium: SampledMedium, grid: Grid, rules: VisualRules) -> np.ndarray:
-    """Patches [P, K] of a medium at the size of its grid; a clip is decoded here."""
+def _encode(medium: OpenMedium, grid: Grid, rules: VisualRules) -> EncodedMedium:
+    kind = medium.geometry.kind
+    merge = rules.merge(kind)
+    patches = patchify(_pixels(medium, grid, rules), patch=rules.patch, merge=merge)
+    tokens = grid.tokens(merge) // grid.frames
+    keep = np.ones((grid.frames, tokens), bool)
+    if kind == "video" and rules.prune:
+        frames = patches.reshape(grid.frames, tokens, -1)
+        keep = prune_mask(frames, threshold=rules.threshold, min_tokens=rules.min_prune_tokens)
+    return EncodedMedium(
+        geometry=medium.geometry, grid=grid, merge=merge, times=medium.times, patches=patches, keep=keep
+    )
+
+
+def _pixels(medium: OpenMedium, grid: Grid, rules: VisualRules) -> np.ndarray:
     height, width = grid.rows * rules.patch, grid.columns * rules.patch
-    if medium.pixels is not None:
-        pixels = np.stack([resize_frame(frame, height, width) for frame in medium.pixels])
-    else:
-        assert medium.plan is not None
-        assert not isinstance(medium.clip, Frames)
-        assert medium.clip is not None
-        try:
-            pixels = decode_frames(medium.clip, medium.plan, height=height, width=width).pixels
-        except MediaError as error:
-            raise MediaError(f"{medium.name}: {error}") from error
-    return patchify(pixels, patch=rules.patch, merge=rules.merge(medium.geometry.kind))
-
-
-def keep_mask(medium: SampledMedium, grid: Grid, patches: np.ndarray, rules: VisualRules) -> np.ndarray:
-    """Visual tokens to keep, bool [F, tokens of a frame]."""
-    tokens = grid.tokens(rules.merge(medium.geometry.kind)) // grid.frames
-    if medium.geometry.kind == "image" or not rules.prune:
-        return np.ones((grid.frames, tokens), bool)
-    per_token = patches.reshape(grid.frames, tokens, -1)
-    return prune_mask(per_token, threshold=rules.threshold, min_tokens=rules.min_prune_tokens)
+    if medium.clip is None:
+        assert medium.pixels is not None
+        return np.stack([resize_frame(frame, height, width) for frame in medium.pixels])
+    try:
+        return decode_frames(*medium.clip, height=height, width=width).pixels
+    except MediaError as error:
+        raise MediaError(f"{medium.name}: {error}") from error
