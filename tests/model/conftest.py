@@ -15,9 +15,14 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def port() -> Callable[[VideoLLaMA3], Any]:
-    """Make transformers' model (sdpa) with the weights of ours."""
+def transformers_models() -> None:
+    """Model classes of transformers can be imported."""
     repair_torchvision()
+
+
+@pytest.fixture(scope="session")
+def port(transformers_models: None) -> Callable[[VideoLLaMA3], Any]:
+    """Make transformers' model (sdpa) with the weights of ours."""
     from transformers import VideoLlama3Config, VideoLlama3ForConditionalGeneration
 
     def make(model: VideoLLaMA3) -> Any:
