@@ -1,5 +1,6 @@
 """Tokens: what a sample costs in training, counted by the very code that the trainer prepares it with."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -7,18 +8,18 @@ from typing import Any
 from curation.batch import Batch
 from curation.operator import RecipeError
 from curation.sample import SampleError
-from model.chat import Visual, count_tokens, split_turns
+from model.chat import Turn, Visual, count_tokens, last_time, split_turns
 from model.geometry import Grid, Medium, VisualRules, plan_grids
 from model.tokenizer import Tokenizer
-from model.visuals import SampledMedium, keep_mask, medium_patches, read_clip
+from model.visuals import OpenMedium, encode_medium, open_video
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCounter:
     """Counts language tokens, patches and visual tokens, before and after pruning, under fixed pixel rules.
 
-    Images are counted from their size alone. Videos are sampled, resized and pruned as in training, since what pruning leaves, and the
-    text of the frames' times, is only known then.
+    Images are counted from their size alone. Videos are sampled, resized and pruned as in training, since what pruning
+    leaves, and the text of the frames' times, is only known then.
     """
 
     tokenizer: Tokenizer
@@ -31,15 +32,15 @@ class TokenCounter:
         return TokenCounter(tokenizer=load_tokenizer(tokenizer), rules=rules)
 
     def count(self, batch: Batch, index: int) -> dict[str, Any]:
-        """Counts of one sample: text_tokens, loss_tokens, patches, visual_tokens, visual_tokens_kept and `grids`, one per medium.
+        """Counts of one sample as the index has them, and `grids`, one per medium.
 
         Raises:
             SampleError: a video does not decode, or the turns do not fit the media.
         """
         sample = batch.samples[index]
         try:
-            grids, visuals = self._visuals(batch, index)
             turns = split_turns(sample.turns, [medium.kind for medium in sample.media])
+            grids, visuals = self._visuals(batch, index, turns)
             text, loss = count_tokens(turns, visuals, self.tokenizer)
         except SampleError:
             raise
@@ -60,27 +61,27 @@ class TokenCounter:
             "grids": rows,
         }
 
-    def _visuals(self, batch: Batch, index: int) -> tuple[list[Grid], list[Visual]]:
+    def _visuals(self, batch: Batch, index: int, turns: Sequence[Turn]) -> tuple[list[Grid], list[Visual]]:
         """Grid and kept tokens per medium. An image keeps everything; a clip must be looked at."""
-        sample = batch.samples[index]
-        last = max((turn.time for turn in sample.turns if turn.time is not None), default=None)
+        media = batch.samples[index].media
+        last = last_time(turns)
         clips = {
-            rank: read_clip(batch.encoded(index, rank), rank, self.rules, last)
-            for rank, medium in enumerate(sample.media)
+            rank: open_video(batch.encoded(index, rank), f"video {rank}", self.rules, last)
+            for rank, medium in enumerate(media)
             if medium.kind == "video"
         }
-        shapes = [clips[i].geometry if i in clips else Medium("image", m.height, m.width) for i, m in enumerate(sample.media)]
+        shapes = [clips[i].geometry if i in clips else Medium("image", m.height, m.width) for i, m in enumerate(media)]
         grids = plan_grids(shapes, self.rules)
         return grids, [self._visual(clips.get(rank), grid, batch) for rank, grid in enumerate(grids)]
 
-    def _visual(self, clip: SampledMedium | None, grid: Grid, batch: Batch) -> Visual:
+    def _visual(self, clip: OpenMedium | None, grid: Grid, batch: Batch) -> Visual:
         if clip is None:
             return Visual(kind="image", tokens=(grid.tokens(self.rules.image_merge),))
         if not self.rules.prune:
-            return Visual(kind="video", tokens=(grid.tokens(self.rules.video_merge) // grid.frames,) * grid.frames, times=clip.times)
+            tokens = grid.tokens(self.rules.video_merge) // grid.frames
+            return Visual(kind="video", tokens=(tokens,) * grid.frames, times=clip.times)
         batch.counters["media_decoded"] += 1
-        kept = keep_mask(clip, grid, medium_patches(clip, grid, self.rules), self.rules)
-        return Visual(kind="video", tokens=tuple(kept.sum(axis=1).tolist()), times=clip.times)
+        return encode_medium(clip, grid, self.rules).visual
 
 
 @lru_cache(maxsize=4)

@@ -71,7 +71,7 @@ def open_media(
 def encode_media(media: Sequence[OpenMedium], rules: VisualRules) -> list[EncodedMedium]:
     """Decode, resize within the shared budget, cut into patches and prune. Raises MediaError, naming the medium."""
     grids = plan_grids([medium.geometry for medium in media], rules)
-    return [_encode(medium, grid, rules) for medium, grid in zip(media, grids, strict=True)]
+    return [encode_medium(medium, grid, rules) for medium, grid in zip(media, grids, strict=True)]
 
 
 def patchify(pixels: np.ndarray, *, patch: int, merge: int) -> np.ndarray:
@@ -98,7 +98,7 @@ def _open(
         ranks[kind] += 1
         name = f"{kind} {rank}"
         try:
-            yield _open_image(images[rank], name) if kind == "image" else _open_video(videos[rank], name, rules, last)
+            yield _open_image(images[rank], name) if kind == "image" else open_video(videos[rank], name, rules, last)
         except MediaError as error:
             raise MediaError(f"{name}: {error}") from error
 
@@ -110,7 +110,7 @@ def _open_image(image: ImageInput, name: str) -> OpenMedium:
     return OpenMedium(name=name, geometry=Medium("image", *pixels.shape[:2]), pixels=pixels[None])
 
 
-def _open_video(video: VideoInput, name: str, rules: VisualRules, last: float | None) -> OpenMedium:
+def open_video(video: VideoInput, name: str, rules: VisualRules, last: float | None) -> OpenMedium:
     """A clip; `last` is the second after which a streaming sample needs no more frames."""
     if isinstance(video, Frames):
         shown = len(video.times) if last is None else max(1, sum(time <= last for time in video.times))
@@ -122,7 +122,8 @@ def _open_video(video: VideoInput, name: str, rules: VisualRules, last: float | 
     return OpenMedium(name=name, geometry=geometry, clip=(video, plan), times=plan.times)
 
 
-def _encode(medium: OpenMedium, grid: Grid, rules: VisualRules) -> EncodedMedium:
+def encode_medium(medium: OpenMedium, grid: Grid, rules: VisualRules) -> EncodedMedium:
+    """Decode one medium at the size of its grid, cut it into patches and prune. Raises MediaError, naming the medium."""
     kind = medium.geometry.kind
     merge = rules.merge(kind)
     patches = patchify(_pixels(medium, grid, rules), patch=rules.patch, merge=merge)

@@ -1,0 +1,93 @@
+"""Branches: the chain of each kind of corpus, cheap before dear and dedup last, over a data directory laid out as
+
+    DATA/image_text-*.parquet    pictures with captions           DATA/videos-*.tar         clips with captions (WebDataset)
+    DATA/documents-*.parquet     pages, charts, scene text        DATA/conversations.jsonl  instructions over the media above
+    DATA/text*                   text documents (.parquet, .jsonl, .gz, .zst)
+
+which is what `vl3-curate synth` writes.
+"""
+
+from pathlib import Path
+
+from curation.filters import AspectRatio, CharacterRatio, Decodable, Duration, Frames, ShortSide, Words
+from curation.operator import Source
+from curation.select import ExactDedup
+from curation.sources import ConversationSource, JsonlSource, ParquetMedia, ParquetSource, TarMedia, WebDatasetSource
+from curation.transforms import NormalizeTurns
+from pipelines.recipe import Branch, branch
+
+
+def image_text(data: str) -> Branch:
+    """Pictures with captions. A picture that stands there twice is kept once."""
+    return branch(
+        "image_text",
+        ParquetSource(f"{data}/image_text-*.parquet", texts="texts", id="id", licence="license", url="source_url"),
+        Words(low=3, high=512),
+        NormalizeTurns(),
+        AspectRatio(high=3.0),
+        ShortSide(low=56),
+        Decodable(),
+        ExactDedup(by="bytes"),
+    )
+
+
+def documents(data: str) -> Branch:
+    """Pages and charts with their text; a page may be long and narrow."""
+    return branch(
+        "documents",
+        ParquetSource(f"{data}/documents-*.parquet", texts="texts", id="id", licence="license", url="source_url"),
+        Words(low=1),
+        NormalizeTurns(),
+        AspectRatio(high=8.0),
+        ShortSide(low=56),
+        Decodable(),
+        ExactDedup(by="bytes"),
+    )
+
+
+def text(data: str) -> Branch:
+    """Text documents that are mostly words."""
+    return branch(
+        "text",
+        _text_source(data),
+        NormalizeTurns(),
+        Words(low=5, high=100_000),
+        CharacterRatio(characters="alphabetic", low=0.6),
+        ExactDedup(by="text"),
+    )
+
+
+def _text_source(data: str) -> Source:
+    if any(Path(data).glob("text*.parquet")):
+        return ParquetSource(f"{data}/text*.parquet", image="", id="id", licence="license", url="source_url")
+    return JsonlSource(f"{data}/text*", id="id", licence="license", url="source_url")
+
+
+def videos(data: str) -> Branch:
+    """Clips with captions; a clip must last a second and really decode."""
+    return branch(
+        "videos",
+        WebDatasetSource(f"{data}/videos-*.tar", id="json:id"),
+        Words(low=1),
+        NormalizeTurns(),
+        Duration(low=1.0, high=600.0),
+        Frames(low=8),
+        ExactDedup(by="bytes"),
+    )
+
+
+def conversations(data: str) -> Branch:
+    """Instructions over images, clips and none."""
+    media = (
+        ParquetMedia(f"{data}/image_text-*.parquet"),
+        ParquetMedia(f"{data}/documents-*.parquet"),
+        TarMedia(f"{data}/videos-*.tar"),
+    )
+    return branch(
+        "conversations",
+        ConversationSource(f"{data}/conversations.jsonl", media=media),
+        NormalizeTurns(),
+        Words(low=1),
+        Decodable(),
+        ExactDedup(),
+    )
