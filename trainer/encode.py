@@ -7,6 +7,7 @@ from dataclasses import replace
 from curation.shards import StoredSample
 from model import Encoded, Processor
 from model.geometry import VisualRules
+from trainer.stages import Stage
 
 
 class StageEncoder:
@@ -22,5 +23,15 @@ class StageEncoder:
             sample.fields["turns"],
             images=[data for medium, data in media if medium["kind"] == "image"],
             videos=[data for medium, data in media if medium["kind"] == "video"],
+            kinds=[medium["kind"] for medium, _ in media],
             seed=sample.key,
         )
+
+
+def for_stage(processor: Processor, stage: Stage) -> Processor:
+    """The processor to use the stage's model with: its merges and pruning, but the budgets that the processor had."""
+    rules = stage.rules
+    return replace(
+        processor,
+        rules=replace(processor.rules, image_merge=rules.image_merge, video_merge=rules.video_merge, prune=rules.prune),
+    )

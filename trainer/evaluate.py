@@ -38,7 +38,7 @@ def evaluate(
     packs: int | None = None,
 ) -> dict[str, BranchScore]:
     """Score every sample once (or those of the first `packs` packs), and "all" for everything together."""
-    dataset = open_shards(shards, stage.rules)
+    dataset = open_shards(shards, stage.rules, tokenizer=processor.tokenizer.digest())
     plan = make_plan(dataset, stage, FlopModel(config=model.config, trains=()), seed=0, epoch=0)
     numbers = range(plan.num_packs)[:packs]
     sums = torch.zeros(3, len(dataset.branches), dtype=torch.float64)  # loss, correct, tokens

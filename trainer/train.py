@@ -25,7 +25,7 @@ from torch.optim import AdamW
 from model import Processor, VideoLLaMA3
 from trainer.checkpoint import Progress, Saver, latest, load, read_progress, write_atomically
 from trainer.dataset import Dataset, open_shards
-from trainer.encode import StageEncoder
+from trainer.encode import StageEncoder, for_stage
 from trainer.errors import RunError, UsageError
 from trainer.flops import FlopModel
 from trainer.loader import LoadedPack, PackReader, load_packs, step_numbers
@@ -106,7 +106,8 @@ def prepare(settings: Settings, world: World) -> Run:
     """Everything that the loop needs, read and checked."""
     model, processor = start(init=settings.init, model=settings.model, seed=settings.seed)
     stage = replace(stage_for(settings.stage, width=model.config.language.hidden), **settings.changes)
-    dataset = open_shards(settings.shards, stage.rules)
+    dataset = open_shards(settings.shards, stage.rules, tokenizer=processor.tokenizer.digest())
+    processor = for_stage(processor, stage)
     flops = FlopModel(config=model.config, trains=tuple(sorted(stage.rates)))
     digest = plan_digest(dataset, stage, flops, settings.seed)
     if world.first:
