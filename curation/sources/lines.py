@@ -1,24 +1,18 @@
 """Lines: bounded, streaming reading of line files and JSON lists, plain or compressed; faults told by place."""
 
-import gzip
-import io
 import json
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
-
-import zstandard
+from typing import Any, BinaryIO
 
 from curation.operator import Part, PartLimits
 from curation.sample import SampleError
 from curation.sources.files import InputFile
+from curation.sources.streams import DAMAGE, is_compressed, open_stream
 
 # The longest line or list element that is taken up. A longer one is one bad sample, however long it is.
 MAX_LINE_BYTES = 64 << 20
-# What a .zst file may ask for as its window; the default of `zstd -d` is the same.
-_MAX_WINDOW_BYTES = 128 << 20
 # Lines are counted up to here only: with a fault in every part of a huge file the counting would take over.
 _COUNTED_BYTES = 256 << 20
 _BLOCK = 1 << 20
@@ -26,8 +20,6 @@ _PROBE = 256 << 10
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _GAP = _SPACE + b","
-# What a stream raises where its file is cut or rotten.
-DAMAGE = (EOFError, zlib.error, zstandard.ZstdError, OSError)
 # A string, or a bracket. Possessive, so that a string of millions of escapes costs no memory for going back.
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{}]', re.DOTALL)
 
@@ -41,26 +33,9 @@ class Line:
     fault: str = ""
 
 
-def is_compressed(uri: str) -> bool:
-    """Whether the name says gzip or Zstandard."""
-    return uri.lower().endswith((".gz", ".zst"))
-
-
 def is_list(uri: str) -> bool:
     """Whether the name says one JSON list instead of a value per line."""
     return uri.lower().removesuffix(".gz").removesuffix(".zst").endswith(".json")
-
-
-def open_stream(uri: str) -> BinaryIO:
-    """The decompressed bytes of a file, streaming."""
-    if uri.lower().endswith(".gz"):
-        return cast(BinaryIO, gzip.open(uri, "rb"))
-    if uri.lower().endswith(".zst"):
-        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW_BYTES)
-        file = open(uri, "rb")  # noqa: SIM115 - closed with the stream
-        frames = decompressor.stream_reader(file, read_across_frames=True, closefd=True)
-        return io.BufferedReader(cast(io.RawIOBase, frames), _BLOCK)
-    return open(uri, "rb")
 
 
 def cut_lines(file: InputFile, limits: PartLimits) -> list[Part]:
