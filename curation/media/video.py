@@ -201,7 +201,7 @@ def _check_stream(container: InputContainer, stream: VideoStream, video_format: 
 
 
 def _declared(container: InputContainer, stream: VideoStream, video_format: str, fps: float) -> int:
-    """Frames the whole clip should give, from its sample table (MP4) or its declared duration at the rate seen; 0 = no telling.
+    """Frames the whole clip should give: by its sample table (MP4), or its duration at the rate seen; 0 = no telling.
 
     AVI counts frames it repeats without storing, and a container's duration may be that of a longer sound track.
     """

@@ -70,4 +70,4 @@ def _without_empty(turns: list[Turn]) -> Iterable[Turn]:
 
 def _merged(turns: Iterable[Turn]) -> Iterable[Turn]:
     for (role, time), run in groupby(turns, key=lambda turn: (turn.role, turn.time)):
-        yield Turn(role=role, time=time, text="\n".join(turn.text for turn in run))
+        yield Turn(role=role, time=time, text="\n".join(turn.text for turn in run if turn.text))

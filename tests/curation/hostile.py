@@ -106,7 +106,7 @@ def clip(
     frames: int = 12, *, width: int = 64, height: int = 48, fps: int = 12, container: str = "mp4", codec: str = "mpeg4",
     times: Sequence[int] | None = None, audio_only: bool = False,
 ) -> bytes:  # fmt: skip
-    """A clip of a moving gradient. `times` are presentation times in units of 1 / (fps * 1000) seconds, for variable rates."""
+    """A clip of a moving gradient. `times` are presentation times in 1 / (fps * 1000) seconds."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as output:
         if audio_only:

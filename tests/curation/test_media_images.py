@@ -193,8 +193,7 @@ def test_changed_bytes_either_decode_to_the_probed_size_or_are_refused(data: st.
     try:
         medium = probe(bytes(changed))
         pixels = decode_image(bytes(changed))
-    except SampleError as error:
-        assert str(error)
+    except SampleError:
         return
     assert pixels.shape == (medium.height, medium.width, 3)
 

@@ -1,5 +1,7 @@
 """Clips: what they declare, what decodes, and hostile containers refused by name."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,10 +105,8 @@ def test_changed_bytes_never_escape_as_other_errors(changes: list[tuple[int, int
     for at, value in changes:
         changed[at] = value
     for read in (probe, scan_video):
-        try:
+        with suppress(SampleError):
             read(bytes(changed))
-        except SampleError as error:
-            assert str(error)
 
 
 def test_nothing_is_printed_for_broken_clips(capfd: pytest.CaptureFixture[str]) -> None:

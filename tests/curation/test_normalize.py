@@ -12,27 +12,9 @@ from curation.transforms.normalize import NormalizeTurns, normalize_text
 
 TAGS = re.compile(r"<(?:image|video)>")
 # Everything that has gone wrong in such code before: controls inside tags, combining marks after them, odd line ends.
-PIECES = st.sampled_from(
-    [
-        "<image>",
-        "<video>",
-        "<im",
-        "age>",
-        "<",
-        ">",
-        "image",
-        "\0",
-        "\x85",
-        "\r",
-        "\n",
-        "\r\n",
-        "\u2028",
-        "\x0c",
-        "\t",
-        " ",
-    ]
-    + ["\u00a0", "\u0338", "\u0301", "e", "A", "\u212b", "\ufeff", "\u3000", "word", "\u1100\u1161", "\u0344", "\x1c"]
-)
+ESCAPED = r"""<image> <video> <im age> < > image \0 \x85 \r \n \r\n \u2028 \x0c \t \x20 \xa0 \u0338 \u0301 e A \u212b
+    \ufeff \u3000 word \u1100\u1161 \u0344 \x1c"""
+PIECES = st.sampled_from([piece.encode().decode("unicode_escape") for piece in ESCAPED.split()])
 TEXTS = st.one_of(st.text(max_size=30), st.lists(PIECES, max_size=25).map("".join))
 ROLES = st.sampled_from(["system", "user", "assistant", "stream"])
 TIMES = st.sampled_from([None, None, 1.0, 2.0])
