@@ -136,7 +136,7 @@ def stream_turns(fields: Mapping[str, Any]) -> tuple[Turn, ...]:
     for role, text, message in _messages(fields):
         time = None if role == "system" else _seconds(message.get("time"), "time")
         if time is not None and not now <= time <= end:
-            raise SampleError(f"message at {time:g} s: wanted times that ascend from {start:g} s to {end:g} s")
+            raise SampleError(f"message at {time:g} s: wanted times that ascend, here from {now:g} s to {end:g} s")
         now = now if time is None else time
         turns.append(Turn(role=role, text=plain(text), time=time))
     return tuple(turns)

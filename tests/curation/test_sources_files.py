@@ -1,4 +1,3 @@
-import os
 import shutil
 from pathlib import Path
 
@@ -54,7 +53,9 @@ def test_a_remote_path_is_a_recipe_error() -> None:
         JsonlSource("s3://bucket/a.jsonl").files()
 
 
-@pytest.mark.parametrize("name", ["", "/a.jpg", "../a.jpg", "a/../../b.jpg", "a\\b.jpg", "C:a.jpg", "a\0.jpg", "a\n.jpg", "a" * 1025])
+@pytest.mark.parametrize(
+    "name", ["", "/a.jpg", "../a.jpg", "a/../../b.jpg", "a\\b.jpg", "C:a.jpg", "a\0.jpg", "a\n.jpg", "a" * 1025]
+)
 def test_a_name_that_could_lead_elsewhere_is_not_safe(name: str) -> None:
     assert not safe_name(name)
 
@@ -69,9 +70,9 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(tmp_path
     folder = tmp_path / "media"
     folder.mkdir()
     (folder / "a.jpg").write_bytes(b"a")
-    os.symlink("a.jpg", folder / "inside.jpg")
-    os.symlink("../secret.jpg", folder / "outside.jpg")
-    os.symlink("loop.jpg", folder / "loop.jpg")
+    (folder / "inside.jpg").symlink_to("a.jpg")
+    (folder / "outside.jpg").symlink_to("../secret.jpg")
+    (folder / "loop.jpg").symlink_to("loop.jpg")
     found = contained_file(str(folder), "inside.jpg")
     assert found is not None
     assert found.read_bytes() == b"a"

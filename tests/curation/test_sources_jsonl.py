@@ -13,7 +13,9 @@ from curation.sample import BadSample, Sample
 from curation.sources import JsonlSource
 from curation.sources.lines import MAX_LINE_BYTES, list_elements
 
-LINES = b"".join(json.dumps({"text": f"document {i} " + "x" * (i * 7 % 50), "id": i}).encode() + b"\n" for i in range(40))
+LINES = b"".join(
+    json.dumps({"text": f"document {i} " + "x" * (i * 7 % 50), "id": i}).encode() + b"\n" for i in range(40)
+)
 
 
 def write(path: Path, data: bytes) -> str:
@@ -36,7 +38,10 @@ def test_plain_and_compressed_files_hold_the_same_documents(tmp_path: Path) -> N
 
 @settings(max_examples=60, deadline=None)
 @given(
-    lines=st.lists(st.sampled_from([b'{"text": "a"}', b"", b"  ", b"{", b'{"text": "\xff"}', b'{"text": "longer text"}']), max_size=12),
+    lines=st.lists(
+        st.sampled_from([b'{"text": "a"}', b"", b"  ", b"{", b'{"text": "\xff"}', b'{"text": "longer text"}']),
+        max_size=12,
+    ),
     rows=st.integers(1, 5),
     size=st.integers(1, 60),
     closed=st.booleans(),
@@ -51,11 +56,29 @@ def test_part_limits_change_neither_ids_nor_order(
 
 
 def test_bad_lines_are_named_by_number_and_cost_themselves_only(tmp_path: Path) -> None:
-    lines = [b'{"text": "fine"}', b'{"text": "caf\xe9"}', b'{"text": ', b"[1, 2]", b"", b'{"txt": "x"}', b'{"text": 5}', b"[" * 100_000]
+    lines = [
+        b'{"text": "fine"}',
+        b'{"text": "caf\xe9"}',
+        b'{"text": ',
+        b"[1, 2]",
+        b"",
+        b'{"txt": "x"}',
+        b'{"text": 5}',
+        b"[" * 100_000,
+    ]
     lines += [b'{"text": 1' + b"0" * 5000 + b"}", b'{"text": "\\ud800"}', b'{"text": "fine too"}']
     fine, bad = split(JsonlSource(write(tmp_path / "a.jsonl", b"\n".join(lines))))
     assert [sample.answers() for sample in fine] == ["fine", "fine too"]
-    found = ["not UTF-8", "broken JSON", "wanted an object", "is NoneType", "is int", "refused JSON", "refused JSON", "lone surrogate"]
+    found = [
+        "not UTF-8",
+        "broken JSON",
+        "wanted an object",
+        "is NoneType",
+        "is int",
+        "refused JSON",
+        "refused JSON",
+        "lone surrogate",
+    ]
     for sample, number, message in zip(bad, (2, 3, 4, 6, 7, 8, 9, 10), found, strict=True):
         assert sample.message.startswith(f"line {number}: ")
         assert message in sample.message
@@ -97,7 +120,10 @@ def test_a_file_that_is_not_compressed_as_named_is_one_bad_sample(tmp_path: Path
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
-    assert good(JsonlSource(write(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b"}\r\n')))[0].answers() == "a"
+    assert (
+        good(JsonlSource(write(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"text": "a"}\r\n{"text": "b"}\r\n')))[0].answers()
+        == "a"
+    )
 
 
 JSON = st.recursive(
@@ -108,8 +134,13 @@ JSON = st.recursive(
 
 
 @settings(max_examples=150, deadline=None)
-@given(values=st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=3), max_size=6), indent=st.sampled_from([None, 1]))
-def test_list_elements_are_what_json_parses(tmp_path_factory: pytest.TempPathFactory, values: list[object], indent: int | None) -> None:
+@given(
+    values=st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=3), max_size=6),
+    indent=st.sampled_from([None, 1]),
+)
+def test_list_elements_are_what_json_parses(
+    tmp_path_factory: pytest.TempPathFactory, values: list[object], indent: int | None
+) -> None:
     path = tmp_path_factory.getbasetemp() / "list.json"
     path.write_text(json.dumps(values, indent=indent, ensure_ascii=False))
     elements = list(list_elements(str(path)))
