@@ -54,7 +54,7 @@ def publish(plan: Plan, plan_id: str, store: Store, graph: Graph) -> Manifest:
         branches={branch.name: _branch_totals(settled, branch.name) for branch in plan.branches},
         mixture=graph.facts["mixture"][0]["mixture"],
         licences=_added(f["licences"] for f in settled),
-        origins=_added({f["source"]: f["branch"]["samples"]} for f in settled),
+        origins=_added(f["sources"] for f in settled),
     )
     _remove_others(store, plan_id)
     write_manifest(plan.out, manifest)

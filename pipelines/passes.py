@@ -16,7 +16,7 @@ import polars as pl
 from curation.batch import Batch, batches, without_data
 from curation.media.probe import probe_media
 from curation.operator import OperatorError, Part
-from curation.sample import BadSample, Sample, SampleError, turns_from_json
+from curation.sample import BadSample, Sample, SampleError
 from curation.tokens import TokenCounter
 from pipelines.guard import Guard
 from pipelines.measures import Measures
@@ -101,8 +101,7 @@ class Pass:
         if first:
             self._count_source(base)
         for row in self._still_kept(base).iter_rows(named=True):
-            sample = sample_of(row, self.branch.source.name)
-            yield row["row"], replace(sample, turns=turns_from_json(row["turns"]))
+            yield row["row"], sample_of(row)
 
     def _still_kept(self, base: pl.DataFrame) -> pl.DataFrame:
         """Base rows that every earlier segment and Select kept, with the turns they have by now."""

@@ -92,7 +92,7 @@ def ledger_rows(plan: Plan, branch: BranchPlan, part_name: str, fates: pl.DataFr
     counts = [pl.col(n) for n in COUNT_SCHEMA if n != "grids"]
     decision = pl.when("quarantined").then(pl.lit("quarantined")).when(pl.col("node").is_null()).then(pl.lit("kept")).otherwise(pl.lit("dropped"))
     return fates.select(
-        "id", pl.lit(branch.name).alias("branch"), pl.lit(branch.source.name).alias("source"), pl.col("name").alias("origin"), "locator",
+        "id", pl.lit(branch.name).alias("branch"), "source", pl.col("name").alias("origin"), "locator",
         pl.lit(part_name).alias("part"), decision.alias("decision"), "node", "reason", "duplicate_of",
         pl.when(pl.col("shard").is_not_null()).then(pl.format("{}.tar", pl.col("shard").cast(pl.String).str.zfill(6))).alias("shard"),
         "licence", *counts, *scores,
@@ -102,7 +102,7 @@ def ledger_rows(plan: Plan, branch: BranchPlan, part_name: str, fates: pl.DataFr
 def quarantine_rows(branch: BranchPlan, part_name: str, fates: pl.DataFrame) -> pl.DataFrame:
     """The contract's quarantine columns."""
     bad = fates.filter("quarantined").with_columns(
-        branch=pl.lit(branch.name), source=pl.lit(branch.source.name), origin=pl.col("name"), part=pl.lit(part_name)
+        branch=pl.lit(branch.name), origin=pl.col("name"), part=pl.lit(part_name)
     )
     return bad.select(list(QUARANTINE_SCHEMA)).cast(dict(QUARANTINE_SCHEMA))
 
@@ -114,8 +114,8 @@ def bring(store: Store, plan_id: str, branch: BranchPlan, part_name: str, guard:
         kept = after_segment(store, segment, part_name, kept)
     chosen = _chosen(store, plan_id, branch, part_name).filter("chosen").select("row", "shard")
     rows = kept.join(chosen, on="row", how="inner", maintain_order="left")
-    columns = ["shard", "id", "row", "name", "licence", "url", "turns", "media", *COUNT_SCHEMA]
-    rows = rows.select(columns).with_columns(branch=pl.lit(branch.name), source=pl.lit(branch.source.name))
+    columns = ["shard", "id", "row", "source", "name", "licence", "url", "turns", "media", *COUNT_SCHEMA]
+    rows = rows.select(columns).with_columns(branch=pl.lit(branch.name))
     media = rows["media"].to_list()
     cells = [m for listed in media for m in listed or () if m["member"].startswith("column:")]
     if not cells:
@@ -149,11 +149,11 @@ def _facts(branch: BranchPlan, fates: pl.DataFrame, brought: pl.DataFrame) -> di
     media_bytes = sum(m["size"] for listed in brought["media"].to_list() for m in listed or ())
     return {
         "name": branch.name,
-        "source": branch.source.name,
         "read": fates.height,
         "ended": {reason: count for reason, _, count in ended.sort("reason").iter_rows()},
         "shards": sorted(brought["shard"].unique().to_list()),
         "licences": dict(Counter(brought["licence"].fill_null("").to_list())),
+        "sources": dict(Counter(brought["source"].to_list())),
         "branch": {
             "samples": brought.height, "bytes": media_bytes, "text_tokens": brought["text_tokens"].sum(),
             "loss_tokens": brought["loss_tokens"].sum(), "patches": brought["patches"].sum(),

@@ -16,7 +16,7 @@ MEDIA_STRUCT = pl.Struct({
     "format": pl.String, "width": pl.Int32, "height": pl.Int32, "duration": pl.Float64, "fps": pl.Float64, "frames": pl.Int32,
 })  # fmt: skip
 BASE_SCHEMA = pl.Schema({
-    "row": pl.Int32, "id": pl.String, "locator": pl.String, "name": pl.String, "licence": pl.String, "url": pl.String,
+    "row": pl.Int32, "id": pl.String, "source": pl.String, "locator": pl.String, "name": pl.String, "licence": pl.String, "url": pl.String,
     "turns": pl.String, "media": pl.List(MEDIA_STRUCT), "error": pl.String, "message": pl.String, "retryable": pl.Boolean,
 })  # fmt: skip
 # Token counts of a sample, and per medium (frames, rows, columns in patches; merge; visual tokens kept).
@@ -34,7 +34,8 @@ SEGMENT_SCHEMA = {
 def base_row(row: int, sample: Sample | BadSample) -> dict[str, Any]:
     """One row of a base table."""
     origin = sample.origin
-    fields = {"row": row, "id": sample.id, "locator": origin.locator, "name": origin.name, "licence": origin.licence, "url": origin.url}
+    fields = {"row": row, "id": sample.id, "source": origin.source, "locator": origin.locator, "name": origin.name}
+    fields |= {"licence": origin.licence, "url": origin.url}
     if isinstance(sample, BadSample):
         return fields | {"error": sample.error, "message": sample.message, "retryable": sample.retryable}
     return fields | {"turns": turns_to_json(sample.turns), "media": [_media_row(medium) for medium in sample.media]}
@@ -54,9 +55,9 @@ def base_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame({name: [row.get(name) for row in rows] for name in BASE_SCHEMA}, schema=BASE_SCHEMA, strict=False)
 
 
-def sample_of(row: Mapping[str, Any], source: str) -> Sample:
-    """The sample of a base row, without bytes; a later pass puts its own turns in."""
-    origin = Origin(source=source, locator=row["locator"], name=row["name"], licence=row["licence"] or "", url=row["url"] or "")
+def sample_of(row: Mapping[str, Any]) -> Sample:
+    """The sample of a base row, without bytes, with the turns it has by now."""
+    origin = Origin(**{name: row[name] or "" for name in ("source", "locator", "name", "licence", "url")})
     media = tuple(_medium_of(medium) for medium in row["media"] or ())
     return Sample(id=row["id"], turns=turns_from_json(row["turns"]), media=media, origin=origin)
 

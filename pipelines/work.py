@@ -146,7 +146,7 @@ def select_input(store: Store, branch: BranchPlan, index: int, part_name: str) -
     table = store.read_table(segment.id, part_name).filter(pl.col("node").is_null())
     signature = table.select("row", "^sig\\..*$").rename(lambda name: name.removeprefix("sig."))
     scores = after_segment(store, replace(segment, select=None), part_name, kept)
-    hidden = ("locator", "name", "licence", "url", "turns", "media", "error", "message", "retryable", "grids")
+    hidden = ("source", "locator", "name", "licence", "url", "turns", "media", "error", "message", "retryable", "grids")
     return scores.drop(*hidden, strict=False).join(signature, on="row", how="inner", maintain_order="left")
 
 

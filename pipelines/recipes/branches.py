@@ -79,9 +79,9 @@ def videos(data: str) -> Branch:
 def conversations(data: str) -> Branch:
     """Instructions over images, clips and none."""
     media = (
-        ParquetMedia(f"{data}/image_text-*.parquet"),
-        ParquetMedia(f"{data}/documents-*.parquet"),
-        TarMedia(f"{data}/videos-*.tar"),
+        ParquetMedia(paths=f"{data}/image_text-*.parquet"),
+        ParquetMedia(paths=f"{data}/documents-*.parquet"),
+        TarMedia(tars=f"{data}/videos-*.tar"),
     )
     return branch(
         "conversations",
