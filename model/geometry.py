@@ -104,14 +104,14 @@ def smart_resize(
     cap = max_tokens * area // shares
     rows, columns = round(height / factor), round(width / factor)
     if rows * columns * area > cap:
-        scale = math.sqrt(height * width / cap) * factor if cap else math.inf
-        rows, columns = max(1, math.floor(height / scale)), max(1, math.floor(width / scale))
+        scale = math.sqrt(height * width / cap) if cap else math.inf
+        rows, columns = max(1, math.floor(height / scale / factor)), max(1, math.floor(width / scale / factor))
         limit = max(1, cap // area)  # binds only where the maximum above rescued a side
         rows, columns = min(rows, max(1, limit // columns)), min(columns, max(1, limit // rows))
     if rows * columns < min_tokens:
-        scale = math.sqrt(min_tokens * area / (height * width)) / factor
-        rows, columns = math.ceil(height * scale), math.ceil(width * scale)
-        if min(height, width) * scale < 1 and rows * columns * area > max(cap, min_tokens * area):
+        scale = math.sqrt(min_tokens * area / (height * width))
+        rows, columns = math.ceil(height * scale / factor), math.ceil(width * scale / factor)
+        if min(height, width) * scale < factor and rows * columns * area > max(cap, min_tokens * area):
             rows, columns = (1, min_tokens) if height < width else (min_tokens, 1)
     return rows * factor, columns * factor
 
@@ -146,8 +146,8 @@ def count_visual_tokens(media: Sequence[Medium], rules: VisualRules) -> list[int
 
 
 def count_frames(duration: float, rules: VisualRules) -> int:
-    """Frames that sampling takes from a clip of `duration` seconds: one per 1/fps from its start, at most `max_frames`.
+    """Frames that sampling takes from `duration` seconds: one per full 1/fps, at least 1, at most `max_frames`.
 
     `model.frames.sample_video` decides in the end: a container's duration may lie.
     """
-    return min(max(1, math.ceil(duration * rules.fps - 1e-6)), rules.max_frames)
+    return min(max(1, math.floor(duration * rules.fps + 1e-6)), rules.max_frames)

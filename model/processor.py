@@ -1,7 +1,7 @@
 """Processor: a conversation with its media to tokens, labels and patches.
 
-`model.visuals` makes the patches, `model.chat` the tokens. Directories are those that transformers' VideoLlama3Processor
-reads and writes, the original release's, or ours.
+`model.visuals` makes the patches, `model.chat` the tokens. Directories are those that transformers' processor of the
+model reads and writes, the original release's, or ours.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ VideoInput = Data | Frames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenMedium:
-    """A medium whose size and frames are known: an image's or given frames' pixels [F, H, W, 3], or a clip with its plan."""
+    """A medium of known size and frames: an image's or given frames' pixels [F, H, W, 3], or a clip with its plan."""
 
     name: str
     geometry: Medium
@@ -123,7 +123,7 @@ def open_video(video: VideoInput, name: str, rules: VisualRules, last: float | N
 
 
 def encode_medium(medium: OpenMedium, grid: Grid, rules: VisualRules) -> EncodedMedium:
-    """Decode one medium at the size of its grid, cut it into patches and prune. Raises MediaError, naming the medium."""
+    """Decode one medium at its grid's size, cut it into patches and prune. Raises MediaError, naming the medium."""
     kind = medium.geometry.kind
     merge = rules.merge(kind)
     patches = patchify(_pixels(medium, grid, rules), patch=rules.patch, merge=merge)
