@@ -36,8 +36,8 @@ class WebDatasetSource(FileSource):
 
     captions: where the caption stands, first hit wins: a member suffix ("txt"), or a field of the metadata
     ("json:caption"). A sample with none of them is bad, one whose caption is empty is not. A sample without media is a
-    text document. id, licence, url: fields of the metadata member (.json), which may be missing; without an id the key
-    is the name.
+    text document. id, licence, url: fields of the metadata ("id" or "json:id"), which may be missing; without an id the
+    key is the name.
 
     Other members are ignored. Compressed tars are refused: nothing in them can be read in place.
     """
@@ -95,7 +95,8 @@ class WebDatasetSource(FileSource):
             if group.fault:
                 raise SampleError(group.fault)
             fields = self._metadata(uri, group)
-            named = named_fields(fields, name=self.id, licence=self.licence, url=self.url)
+            wanted = {"name": self.id, "licence": self.licence, "url": self.url}
+            named = named_fields(fields, **{key: field.removeprefix("json:") for key, field in wanted.items()})
             origin = self.origin(uri, group.offset, **named | {"name": named["name"] or name})
             media = _media(uri, group)
             text = self._caption(uri, group, fields)
