@@ -70,14 +70,13 @@ class Saver:
             temporary.mkdir(parents=True)
             (temporary / "trainer.json").write_text(json.dumps(asdict(progress), indent=1) + "\n", encoding="utf-8")
         self._world.wait()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about running without a process group
-            future = dcp_saver.async_save(
-                _state(model, optimizer),
-                checkpoint_id=temporary,
-                process_group=self._group,
-                no_dist=self._group is None,
-            )
+        _allow_one_process()
+        future = dcp_saver.async_save(
+            _state(model, optimizer),
+            checkpoint_id=temporary,
+            process_group=self._group,
+            no_dist=self._group is None,
+        )
         assert isinstance(future, Future)
         self._pending = (future, temporary, progress.step)
 
@@ -135,10 +134,9 @@ def load(step: Path, model: nn.Module, optimizer: AdamW | None = None) -> None:
     Raises:
         ContractError: files are missing, or it holds another model or other groups.
     """
+    _allow_one_process()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about running without a process group
-            dcp_loader.load(_state(model, optimizer), checkpoint_id=step, no_dist=not dist.is_initialized())
+        dcp_loader.load(_state(model, optimizer), checkpoint_id=step, no_dist=not dist.is_initialized())
     except (CheckpointException, OSError, RuntimeError, ValueError) as error:
         raise ContractError(
             f"{step}: cannot be loaded into this model ({error}). Use another checkpoint, or the model that it was saved from"
@@ -152,6 +150,11 @@ def _state(model: nn.Module, optimizer: AdamW | None) -> dict[str, Any]:
     if optimizer is not None:
         state["optimizer"] = {names[parameter]: values for parameter, values in optimizer.state.items()}
     return state
+
+
+def _allow_one_process() -> None:
+    """Torch warns of saving without a process group, from a thread of its own, where no `catch_warnings` of ours reaches."""
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -164,7 +164,7 @@ def load_packs(
             if "timed out" not in str(error):
                 raise
             raise RunError(
-                f"loader: pack {number} did not come within {timeout:.0f} s. {_whereabouts(reader.plan, number)}"
+                f"loader: pack {number} did not come within {timeout:g} s. {_whereabouts(reader.plan, number)}"
             ) from error
         assert loaded.number == number
         yield loaded

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from trainer_shards import colour_sample, text_sample, write_dataset
 
 

@@ -15,7 +15,7 @@ def lengths(number: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return tokens, np.minimum(tokens * share, 3000).astype(np.int64)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     samples=st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 3000)), max_size=60),
     window=st.integers(1, 20),
@@ -50,7 +50,9 @@ def test_packing_equals_a_plain_best_fit_decreasing_in_one_dimension() -> None:
         else:
             bins.append([index])
     assert packs.max() + 1 == len(bins)
-    assert sorted(np.bincount(packs, tokens).astype(int).tolist()) == sorted(sum(int(tokens[i]) for i in one) for one in bins)
+    assert sorted(np.bincount(packs, tokens).astype(int).tolist()) == sorted(
+        sum(int(tokens[i]) for i in one) for one in bins
+    )
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -94,7 +94,9 @@ def test_plan_flops_equal_a_count_by_hand() -> None:
     plan = plan_of(dataset)
     pack = plan.pack(0)
     language = FLOPS.config.language
-    per_token = 2 * language.layers * (language.hidden * (2 * 1536 + 2 * 256) + 3 * language.hidden * language.intermediate)
+    per_token = (
+        2 * language.layers * (language.hidden * (2 * 1536 + 2 * 256) + 3 * language.hidden * language.intermediate)
+    )
     assert per_token == 2 * 1_310_195_712  # matrix weights of Qwen2.5-1.5B without embedding
     by_hand = 0.0
     for sample in pack:
@@ -152,5 +154,9 @@ def test_summary_accounts_for_all_tokens() -> None:
     dataset = made(5000)
     plan = plan_of(dataset)
     summary = summarise(plan, 8)
-    assert sum(row["tokens"] for row in summary["branches"].values()) == summary["tokens"] == dataset.length[plan.samples].sum()
+    assert (
+        sum(row["tokens"] for row in summary["branches"].values())
+        == summary["tokens"]
+        == dataset.length[plan.samples].sum()
+    )
     assert summary["fill"] > 0.97

@@ -40,18 +40,28 @@ def colour_sample(number: int) -> Made:
     random = np.random.default_rng([7, number])
     name = list(COLOURS)[number % len(COLOURS)]
     picture = colour_image(name, *(14 * random.integers(4, 10, 2)).tolist())
-    turns = [{"role": "user", "text": "<image>\nWhat is the colour?"}, {"role": "assistant", "text": f"The colour is {name}."}]
+    turns = [
+        {"role": "user", "text": "<image>\nWhat is the colour?"},
+        {"role": "assistant", "text": f"The colour is {name}."},
+    ]
     return Made(branch="image_text", turns=turns, images=[picture])
 
 
 def text_sample(number: int) -> Made:
     random = np.random.default_rng([8, number])
-    words = " ".join(random.choice(["one", "two", "three", "red", "box", "blue", "moves", "left"], random.integers(5, 60)))
+    words = " ".join(
+        random.choice(["one", "two", "three", "red", "box", "blue", "moves", "left"], random.integers(5, 60))
+    )
     return Made(branch="text", turns=[{"role": "assistant", "text": words}])
 
 
 def write_dataset(
-    directory: Path, samples: Sequence[Made], *, rules: VisualRules = STAGE_RULES["stage3"], shard_samples: int = 16, **counted: Any
+    directory: Path,
+    samples: Sequence[Made],
+    *,
+    rules: VisualRules = STAGE_RULES["stage3"],
+    shard_samples: int = 16,
+    counted: dict[str, Any] | None = None,
 ) -> Path:
     """Write a finished dataset directory; `counted` overrides what the index says that it was counted with."""
     tokenizer = Tokenizer.shipped()
@@ -63,7 +73,7 @@ def write_dataset(
         with ShardWriter(path) as shard:
             for place, made in enumerate(samples[first : first + shard_samples], first):
                 rows.append(_add(shard, place, made, rules, tokenizer))
-        write_index(index_path(path), rows, {"rules": asdict(rules), "digest": rules.digest(), **counted})
+        write_index(index_path(path), rows, {"rules": asdict(rules), **(counted or {})})
         digest = hashlib.sha256(index_path(path).read_bytes()).hexdigest()
         entries.append(
             ShardEntry(
@@ -79,7 +89,16 @@ def write_dataset(
     write_manifest(
         directory,
         Manifest(
-            stage="stage3", recipe={}, recipe_digest="", seed=0, counted_with={}, shards=tuple(entries), branches={}, mixture={}, licences={}, origins={}
+            stage="stage3",
+            recipe={},
+            recipe_digest="",
+            seed=0,
+            counted_with={},
+            shards=tuple(entries),
+            branches={},
+            mixture={},
+            licences={},
+            origins={},
         ),
     )
     return directory
@@ -89,7 +108,15 @@ def _add(shard: ShardWriter, number: int, made: Made, rules: VisualRules, tokeni
     key = hashlib.sha256(f"{number} {made.turns}".encode()).hexdigest()[:32]
     names = [f"{key}.{i}.png" for i in range(len(made.images))]
     media = [
-        {"kind": "image", "format": "png", "member": name, "width": width, "height": height, "duration": None, "fps": None}
+        {
+            "kind": "image",
+            "format": "png",
+            "member": name,
+            "width": width,
+            "height": height,
+            "duration": None,
+            "fps": None,
+        }
         for name, (_, height, width) in zip(names, made.images, strict=True)
     ]
     fields = {"id": key, "branch": made.branch, "turns": list(made.turns), "media": media, "origin": {}}
@@ -101,7 +128,13 @@ def _add(shard: ShardWriter, number: int, made: Made, rules: VisualRules, tokeni
     turns = split_turns(made.turns, ["image"] * len(media))
     text, loss = count_tokens(turns, [Visual(kind="image", tokens=(n,)) for n in tokens], tokenizer)
     cut = [
-        {"grid_frames": 1, "grid_rows": grid.rows, "grid_columns": grid.columns, "merge": rules.image_merge, "kept": kept}
+        {
+            "grid_frames": 1,
+            "grid_rows": grid.rows,
+            "grid_columns": grid.columns,
+            "merge": rules.image_merge,
+            "kept": kept,
+        }
         for grid, kept in zip(grids, tokens, strict=True)
     ]
     return {
