@@ -1,4 +1,7 @@
-"""Decode: encoded pictures into upright RGB pixels, all of them or an error; nothing is padded, nothing logged."""
+"""Decode: encoded pictures into upright RGB pixels, all of them or an error; nothing is padded.
+
+Nothing is logged; libtiff alone writes its complaints about broken TIFF strips to standard error, from C.
+"""
 
 import io
 import warnings

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from curation.media.limits import MAX_ANIMATION_FRAMES, MAX_CHUNKS, check_size
+from curation.media.limits import MAX_ANIMATION_FRAMES, MAX_CHUNKS, MAX_PIXELS, MAX_PIXELS_BY_FORMAT, check_size
 from curation.sample import SampleError
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def read_header(data: bytes, image_format: str) -> Header:
         raise SampleError(f"{image_format} header is cut after {len(data):,} bytes: fetch it again") from error
     except SampleError as error:
         raise SampleError(f"{image_format} {error}") from error
-    check_size(header.width, header.height, what=image_format)
+    limit = MAX_PIXELS_BY_FORMAT.get(image_format, MAX_PIXELS)
+    check_size(header.width, header.height, what=image_format, limit=limit)
     return header
 
 

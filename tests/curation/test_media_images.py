@@ -113,6 +113,7 @@ BOMBS = {
     "gif beyond its screen": (hostile.gif_declaring(30_000, 30_000, screen=(1, 1)), "gif declares 30,000 x 30,000"),
     "gif of frames": (hostile.gif_of_frames(20_000), "gif has more than 10,000 frames"),
     "webp": (hostile.webp_declaring(16_000, 16_000), "webp declares 16,000 x 16,000"),
+    "webp canvases": (hostile.webp_declaring(6_000, 6_000), "webp declares 6,000 x 6,000 = 36 Mpx, limit 34 Mpx"),
     "tiff": (hostile.tiff_declaring(70_000, 70_000), "tiff header does not parse .*4900000000 pixels"),
     "tiff below pillow's limit": (hostile.tiff_declaring(9_000, 9_000), "declares 9,000 x 9,000 = 81 Mpx"),
     "bmp": (hostile.bmp_declaring(40_000, -40_000), "bmp declares 40,000 x 40,000"),
