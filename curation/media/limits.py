@@ -8,7 +8,7 @@ from curation.sample import SampleError
 # 8192 x 8192. VideoLLaMA3 sees at most 16,384 tokens of 14 x 14 pixels (3.2 Mpx), so larger pictures add bytes and no
 # detail; the dearest decode (Pillow, 4 bytes a pixel, its RGB copy beside it) then stays below 1 GB in a worker.
 MAX_PIXELS = 1 << 26
-# WebP's decoder keeps two RGBA canvases of its own beside those copies (21 bytes a pixel were measured), AVIF's its planes.
+# WebP's decoder keeps two RGBA canvases of its own beside those copies (21 bytes a pixel, measured), AVIF's planes.
 MAX_PIXELS_BY_FORMAT = {"webp": 1 << 25, "avif": 1 << 25}
 # The longest side JPEG can declare; formats with 32-bit sides gain nothing by more.
 MAX_SIDE = 65_535
