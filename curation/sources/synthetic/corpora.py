@@ -20,6 +20,17 @@ from curation.sources.synthetic.world import SUFFIXES, World, name_of
 SHARES = {"image_text": 0.35, "documents": 0.15, "videos": 0.10, "text": 0.20, "conversations": 0.20}
 LICENCE = "CC0-1.0"
 _FILE_ROWS = 5_000
+_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "image": pa.binary(),
+        "text": pa.binary(),
+        "texts": pa.list_(pa.string()),
+        "license": pa.string(),
+        "source_url": pa.string(),
+        "file_name": pa.string(),
+    }
+)
 _GROUP_ROWS = 256
 
 
@@ -78,16 +89,20 @@ def _record(truth: list[dict[str, str]], corpus: str, index: int, defect: str, *
         truth.append({"corpus": corpus, "name": name or name_of(corpus, index), "defect": defect, **copied})
 
 
+def _ranges(count: int) -> Iterator[tuple[int, range]]:
+    """Number and samples of each file; an empty corpus has one file too, so that sources find it."""
+    for number, begin in enumerate(range(0, max(1, count), _FILE_ROWS)):
+        yield number, range(begin, min(begin + _FILE_ROWS, count))
+
+
 def _write_images(folder: Path, world: World, corpus: str, truth: list[dict[str, str]]) -> None:
-    for number, begin in enumerate(range(0, world.counts[corpus], _FILE_ROWS)):
-        rows = [
-            _image_row(world, corpus, i, truth) for i in range(begin, min(begin + _FILE_ROWS, world.counts[corpus]))
-        ]
-        columns = {key: [row[key] for row in rows] for key in rows[0]}
+    for number, indices in _ranges(world.counts[corpus]):
+        rows = [_image_row(world, corpus, index, truth) for index in indices]
+        columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in _SCHEMA}
         # A view, because Arrow would refuse to convert the captions that are no UTF-8.
-        text = pa.array(columns.pop("text"), pa.binary()).view(pa.string())
-        table = pa.table({**columns, "text": text})
-        pq.write_table(table, folder / f"{corpus}-{number:05d}.parquet", row_group_size=_GROUP_ROWS)
+        columns["text"] = columns["text"].view(pa.string())
+        path = folder / f"{corpus}-{number:05d}.parquet"
+        pq.write_table(pa.table(columns), path, row_group_size=_GROUP_ROWS)
 
 
 def _image_row(world: World, corpus: str, index: int, truth: list[dict[str, str]]) -> dict[str, Any]:
@@ -145,10 +160,9 @@ def _swapped(world: World, corpus: str, index: int) -> str:
 
 
 def _write_videos(folder: Path, world: World, truth: list[dict[str, str]]) -> None:
-    count = world.counts["videos"]
-    for number, begin in enumerate(range(0, count, _FILE_ROWS)):
+    for number, indices in _ranges(world.counts["videos"]):
         with tarfile.open(folder / f"videos-{number:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-            for index in range(begin, min(begin + _FILE_ROWS, count)):
+            for index in indices:
                 for suffix, data in _video_members(world, index, truth):
                     info = tarfile.TarInfo(f"{name_of('videos', index)}.{suffix}")
                     info.size = len(data)
