@@ -1,19 +1,16 @@
-"""Config: the sizes of a VideoLLaMA3 model, its presets, and the two config.json dialects that describe it.
+"""Config: the sizes of a VideoLLaMA3 model, its presets, and the config.json that the port reads.
 
 Source: VideoLLaMA3, arXiv:2501.13106, its released checkpoints, and the `video_llama_3` port in transformers.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 _MAX_LAYERS = 512
 _MAX_SIZE = 1 << 24  # of any one number: a config file must not make us build an absurd model
-_MAX_CONFIG_BYTES = 16 << 20
 _TOKENIZER = Path(__file__).parent / "assets" / "tokenizer" / "tokenizer.json"
 
 
@@ -86,9 +83,9 @@ class LanguageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The whole model. `tied`: the output head is the token embedding. Token ids name the visual placeholders.
+    """The whole model. `tied`: the output head is the token embedding. Merges belong to each medium, not to the model.
 
-    `image_merge` and `video_merge` are what a processor uses unless told otherwise; the model takes merges per medium.
+    `image_token_id` and `video_token_id` are the visual placeholders, one and the same in the original release.
     """
 
     vision: VisionConfig
@@ -96,11 +93,9 @@ class ModelConfig:
     image_token_id: int = 151655
     video_token_id: int = 151656
     tied: bool = False
-    image_merge: int = 1
-    video_merge: int = 2
     bos_token_id: int | None = 151643
     pad_token_id: int | None = 151643
-    stop_token_ids: tuple[int, ...] = field(default=(151645, 151643))
+    stop_token_ids: tuple[int, ...] = (151645, 151643)
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -127,17 +122,9 @@ class ModelConfig:
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> ModelConfig:
         """Read config.json of a `video_llama_3` or an original VideoLLaMA3 directory. ValueError when it is neither."""
-        path = Path(directory) / "config.json"
-        settings = read_json(path)
-        kind = settings.get("model_type")
-        if kind == "video_llama_3":
-            return _from_port(settings)
-        if kind in ("videollama3_qwen2", "videollama3"):
-            return _from_original(settings)
-        raise ValueError(
-            f"{path}: model_type is {kind!r}; wanted 'video_llama_3' or 'videollama3_qwen2'. "
-            "For a plain language model and a vision encoder use VideoLLaMA3.from_parts"
-        )
+        from model.config_files import read_config
+
+        return read_config(Path(directory))
 
     def to_port(self, *, dtype: str) -> dict[str, Any]:
         """The config.json that transformers' VideoLlama3ForConditionalGeneration reads; `dtype` as 'bfloat16'."""
@@ -186,90 +173,9 @@ class ModelConfig:
         }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """One JSON object from a file. ValueError when it is missing, huge, or no JSON object."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file. Give a directory that holds a saved model")
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise ValueError(
-            f"{path}: {path.stat().st_size:,} bytes; wanted at most {_MAX_CONFIG_BYTES:,}. Replace the file"
-        )
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}). Replace the file") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path}: found a {type(settings).__name__}; wanted a JSON object. Replace the file")
-    return settings
-
-
-def language_from(settings: Mapping[str, Any]) -> LanguageConfig:
-    """Language sizes out of a Qwen2 config. ValueError on settings that would compute something else."""
-    _refuse("hidden_act", settings.get("hidden_act", "silu"), "silu")
-    if settings.get("use_sliding_window"):
-        raise ValueError("text config: use_sliding_window is set; only full attention is supported. Use another model")
-    heads = _need(settings, "num_attention_heads")
-    return LanguageConfig(
-        hidden=_need(settings, "hidden_size"),
-        intermediate=_need(settings, "intermediate_size"),
-        layers=_need(settings, "num_hidden_layers"),
-        heads=heads,
-        kv_heads=settings.get("num_key_value_heads") or heads,
-        vocab=_need(settings, "vocab_size"),
-        head_dim=settings.get("head_dim") or _need(settings, "hidden_size") // max(heads, 1),
-        norm_eps=settings.get("rms_norm_eps", 1e-6),
-        rope_theta=_rope_theta(settings, kinds=("default",), otherwise=10000.0),
-        max_positions=settings.get("max_position_embeddings", 32768),
-    )
-
-
-def vision_from(settings: Mapping[str, Any]) -> VisionConfig:
-    """Vision sizes out of a SigLIP, SigLIP-NaViT or port vision config; absent ones are those of so400m."""
-    _refuse("hidden_act", settings.get("hidden_act", "gelu_pytorch_tanh"), "gelu_pytorch_tanh")
-    default = VisionConfig()
-    return VisionConfig(
-        hidden=settings.get("hidden_size", default.hidden),
-        intermediate=settings.get("intermediate_size", default.intermediate),
-        layers=settings.get("num_hidden_layers", default.layers),
-        heads=settings.get("num_attention_heads", default.heads),
-        channels=settings.get("num_channels", default.channels),
-        patch=settings.get("patch_size", default.patch),
-        norm_eps=settings.get("layer_norm_eps", default.norm_eps),
-        rope_theta=_rope_theta(settings, kinds=("axial", "default"), otherwise=default.rope_theta),
-    )
-
-
-def _from_port(settings: Mapping[str, Any]) -> ModelConfig:
-    text = settings.get("text_config") or {}
-    stops = text.get("eos_token_id")
-    return ModelConfig(
-        vision=vision_from(settings.get("vision_config") or {}),
-        language=language_from(text),
-        image_token_id=settings.get("image_token_id", 151655),
-        video_token_id=settings.get("video_token_id", 151656),
-        tied=bool(settings.get("tie_word_embeddings") or text.get("tie_word_embeddings")),
-        bos_token_id=text.get("bos_token_id"),
-        pad_token_id=text.get("pad_token_id"),
-        stop_token_ids=_ids(stops),
-    )
-
-
-def _from_original(settings: Mapping[str, Any]) -> ModelConfig:
-    """The original keeps the Qwen2 settings flat and has one placeholder for images and frames."""
-    placeholder = _need(settings, "image_token_index")
-    return ModelConfig(
-        vision=vision_from(settings.get("vision_encoder_config") or {}),
-        language=language_from(settings),
-        image_token_id=placeholder,
-        video_token_id=placeholder,
-        tied=bool(settings.get("tie_word_embeddings")),
-        bos_token_id=settings.get("bos_token_id"),
-        pad_token_id=settings.get("pad_token_id"),
-        stop_token_ids=_ids(settings.get("eos_token_id")),
-    )
-
-
 def _tiny() -> ModelConfig:
+    from model.config_files import read_json
+
     tokens = {token["content"]: token["id"] for token in read_json(_TOKENIZER)["added_tokens"]}
     return ModelConfig(
         vision=VisionConfig(hidden=96, intermediate=256, layers=3, heads=4),
@@ -283,29 +189,3 @@ def _tiny() -> ModelConfig:
         pad_token_id=tokens["<|endoftext|>"],
         stop_token_ids=(tokens["<|im_end|>"], tokens["<|endoftext|>"]),
     )
-
-
-def _ids(value: int | list[int] | None) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, int) else tuple(value)
-
-
-def _need(settings: Mapping[str, Any], name: str) -> Any:
-    if settings.get(name) is None:
-        raise ValueError(f"config.json: {name} is missing. Add it, or use a directory saved by a training run")
-    return settings[name]
-
-
-def _refuse(name: str, found: object, wanted: str) -> None:
-    if found != wanted:
-        raise ValueError(f"config.json: {name} is {found!r}; wanted {wanted!r}. This model computes nothing else")
-
-
-def _rope_theta(settings: Mapping[str, Any], *, kinds: tuple[str, ...], otherwise: float) -> float:
-    """Base of the rotation. New files nest it, old ones have it flat; other kinds of rotation are refused."""
-    rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
-    kind = rope.get("rope_type") or rope.get("type") or kinds[0]
-    if kind not in kinds:
-        raise ValueError(f"config.json: rope type is {kind!r}; wanted {kinds[0]!r}. This model computes nothing else")
-    return float(rope.get("rope_theta") or settings.get("rope_theta") or otherwise)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from model.checkpoint_files import CheckpointFiles, WeightsError, find_directory, write_json, write_shards
-from model.config import ModelConfig, language_from, read_json, vision_from
+from model.config import ModelConfig
+from model.config_files import join_configs
 from model.layouts import Renamed, rename_language, rename_model, rename_vision
 from model.videollama3 import VideoLLaMA3, initialise
 
@@ -28,7 +29,6 @@ _LOG = logging.getLogger(__name__)
 _HEAD = "lm_head.weight"
 _EMBEDDING = "model.language_model.embed_tokens.weight"
 _MAX_LISTED = 40
-_LANGUAGE_TYPES = ("qwen2",)
 Wanted = dict[str, tuple[int, ...]]  # port name -> shape
 
 
@@ -66,7 +66,7 @@ def load_parts(
     projector is random by torch's generator; `dtype` None leaves it in fp32.
     """
     language_path, vision_path = find_directory(language), find_directory(vision)
-    config = _join_configs(language_path, vision_path, image_token_id, video_token_id)
+    config = join_configs(language_path, vision_path, image_token_id=image_token_id, video_token_id=video_token_id)
     model = _empty(config)
     wanted = _shapes(model)
     encoder = {name: shape for name, shape in wanted.items() if name.startswith("model.vision_model.")}
@@ -119,7 +119,8 @@ def save_pretrained(
         "pad_token_id": config.pad_token_id,
         "do_sample": False,
     }
-    write_json(directory / "generation_config.json", {name: value for name, value in generation.items() if value})
+    stated = {name: value for name, value in generation.items() if value not in (None, [])}
+    write_json(directory / "generation_config.json", stated)
     if processor is not None:
         processor.save_pretrained(directory)
 
@@ -183,21 +184,3 @@ def _compare(where: str, found: Wanted, wanted: Wanted) -> None:
 def _listing(names: list[str]) -> str:
     rest = len(names) - _MAX_LISTED
     return ", ".join(names[:_MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _join_configs(language: Path, vision: Path, image_token_id: int, video_token_id: int) -> ModelConfig:
-    text = read_json(language / "config.json")
-    if text.get("model_type") not in _LANGUAGE_TYPES:
-        raise ValueError(f"{language}: model_type is {text.get('model_type')!r}; wanted a plain Qwen2.5 ('qwen2')")
-    sight = read_json(vision / "config.json")
-    stops = text.get("eos_token_id")
-    return ModelConfig(
-        vision=vision_from(sight.get("vision_config") or sight.get("vision_encoder_config") or sight),
-        language=language_from(text),
-        image_token_id=image_token_id,
-        video_token_id=video_token_id,
-        tied=bool(text.get("tie_word_embeddings")),
-        bos_token_id=text.get("bos_token_id"),
-        pad_token_id=text.get("pad_token_id"),
-        stop_token_ids=() if stops is None else tuple(stops) if isinstance(stops, list) else (stops,),
-    )

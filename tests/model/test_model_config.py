@@ -32,11 +32,13 @@ def test_the_port_reads_a_preset_as_we_do(name: Any, tmp_path: Path, transformer
     assert (again.vision, again.language, again.tied) == (config.vision, config.language, config.tied)
 
 
-def test_our_own_file_reads_back_but_for_what_generation_config_holds(tmp_path: Path) -> None:
-    config = ModelConfig.preset("7b")
+@pytest.mark.parametrize("name", ["2b", "7b", "tiny"])
+def test_a_saved_directory_gives_the_whole_config_back(name: Any, tmp_path: Path) -> None:
+    config = ModelConfig.preset(name)
     (tmp_path / "config.json").write_text(json.dumps(config.to_port(dtype="bfloat16")))
-    again = ModelConfig.from_pretrained(tmp_path)
-    assert (again.language, again.vision, again.image_token_id) == (config.language, config.vision, 151655)
+    generation = {"eos_token_id": list(config.stop_token_ids), "pad_token_id": config.pad_token_id}
+    (tmp_path / "generation_config.json").write_text(json.dumps(generation))
+    assert ModelConfig.from_pretrained(tmp_path) == config
 
 
 def test_the_original_hub_config_is_read(tmp_path: Path) -> None:

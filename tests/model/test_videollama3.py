@@ -53,7 +53,7 @@ def build(case: Case, seed: int) -> VideoLLaMA3:
 
 
 def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((found - wanted).norm() / wanted.norm().clamp_min(1e-12))
+    return ((found - wanted).norm() / wanted.norm().clamp_min(1e-12)).item()
 
 
 @cases

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from model.checkpoint_files import WeightsError
 from model.config import ModelConfig
+from model.processor import Processor
 from model.videollama3 import VideoLLaMA3
 
 pytestmark = pytest.mark.usefixtures("transformers_models")
@@ -101,6 +105,44 @@ def test_what_transformers_saves_we_load_bitwise(
     loaded = VideoLLaMA3.from_pretrained(tmp_path)
     assert_equal(loaded.state_dict(), model.state_dict())
     assert (loaded.config.language, loaded.config.vision) == (model.config.language, model.config.vision)
+
+
+def test_a_saved_directory_keeps_tokens_of_generation_and_the_processor(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, processor = VideoLLaMA3(ModelConfig.preset("tiny")), Processor.tiny()
+    model.save_pretrained(tmp_path, processor)
+    assert VideoLLaMA3.from_pretrained(tmp_path).config == model.config
+    again = Processor.from_pretrained(tmp_path)
+    assert (again.rules, again.placeholder_ids) == (processor.rules, processor.placeholder_ids)
+    turns = [{"role": "user", "text": "What is red?"}, {"role": "assistant", "text": "A ball."}]
+    assert again(turns).tokens.tolist() == processor(turns).tokens.tolist()
+
+
+HUB = """
+import sys
+from model import VideoLLaMA3
+model = VideoLLaMA3.from_pretrained("someone/small-model")
+print(sum(parameter.numel() for parameter in model.parameters()))
+try:
+    VideoLLaMA3.from_pretrained("someone/unknown")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_hub_ids_are_found_in_the_local_cache(tmp_path: Path) -> None:
+    model, repository = new_model(), tmp_path / "models--someone--small-model"
+    model.save_pretrained(repository / "snapshots" / ("a" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", HUB], cwd=root, env=environment, capture_output=True, text=True, check=True
+    )
+    count, error = done.stdout.splitlines()[:2]
+    assert int(count) == sum(parameter.numel() for parameter in model.parameters())
+    assert error.startswith("someone/unknown: no such directory, and not fetched from the hub")
 
 
 def test_saving_again_leaves_no_stale_shards(tmp_path: Path) -> None:
