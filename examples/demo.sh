@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The main job on an embedded default: synthetic corpora -> four stages of shards on local Ray -> a tiny model through four
+# training stages -> an answer about an image and one about a video.    usage: demo.sh DIR
+set -euo pipefail
+dir=${1:?usage: demo.sh DIR}
+steps=${STEPS:-40}
+
+[ -f "$dir/data/truth.jsonl" ] || vl3-curate synth "$dir/data" --samples "${SAMPLES:-1500}"
+
+for stage in stage1 stage2 stage3 stage4; do
+  vl3-curate run "$stage" --data "$dir/data" --out "$dir/$stage" --executor ray --workers 2
+done
+vl3-curate stats "$dir/stage3"
+vl3-curate quarantine "$dir/stage3"
+
+previous=()
+for stage in stage1 stage2 stage3 stage4; do
+  vl3-train run "$stage" --model tiny --shards "$dir/$stage" --out "$dir/runs/$stage" --steps "$steps" "${previous[@]}"
+  previous=(--init "$dir/runs/$stage")
+done
+
+# Shards are plain tars: take a picture and a clip out of them.
+first() { tar -tf "$dir/$1/shards/000000.tar" | grep "$2" | head -n 1 || true; }
+tar -xOf "$dir/stage1/shards/000000.tar" "$(first stage1 '\.0\.jpg$')" > "$dir/picture.jpg"
+tar -xOf "$dir/stage4/shards/000000.tar" "$(first stage4 '\.0\.mp4$')" > "$dir/clip.mp4"
+echo "Q: (picture.jpg) Describe the picture."
+vl3-train generate "$dir/runs/stage4" --image "$dir/picture.jpg" --prompt "Describe the picture."
+echo "Q: (clip.mp4) What happens in the video?"
+vl3-train generate "$dir/runs/stage4" --video "$dir/clip.mp4" --prompt "What happens in the video?"
+echo "Look at $dir/stage3/report.html, and at $dir/runs/stage4/metrics.jsonl"
