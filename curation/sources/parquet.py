@@ -1,6 +1,6 @@
 """ParquetSource: images, videos or texts from the rows of Parquet files."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -168,28 +168,29 @@ def read_rows(
     for group in range(parquet.metadata.num_row_groups):
         last = first + parquet.metadata.row_group(group).num_rows
         if first < end and last > begin:
-            for row, cells in _read_group(parquet, columns, group, first, last):
-                if begin <= row < end:
-                    yield row, cells() if callable(cells) else cells
-                elif row >= end:
-                    break
+            yield from _read_group(parquet, columns, group, range(first, last), range(begin, end))
         first = last
 
 
 def _read_group(
-    parquet: pq.ParquetFile, columns: Sequence[str], group: int, first: int, last: int
-) -> Iterator[tuple[int, Callable[[], dict[str, Any]] | SampleError]]:
-    per_row = column_bytes(parquet.metadata, group, columns) / max(1, last - first)
+    parquet: pq.ParquetFile, columns: Sequence[str], group: int, rows: range, wanted: range
+) -> Iterator[tuple[int, dict[str, Any] | SampleError]]:
+    """The wanted rows of a row group, decoded in batches from its start: what is damaged is so for every part."""
+    per_row = column_bytes(parquet.metadata, group, columns) / max(1, len(rows))
     size = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1.0, per_row))))
-    row = first
+    row = rows.start
     try:
         for batch in parquet.iter_batches(size, row_groups=[group], columns=list(columns), use_threads=False):
-            cells = [as_bytes(batch.column(batch.schema.get_field_index(column))) for column in columns]
-            for i in range(batch.num_rows):
-                yield row, lambda i=i, cells=cells: {c: cell[i].as_py() for c, cell in zip(columns, cells, strict=True)}
-                row += 1
+            skipped = min(max(wanted.start - row, 0), batch.num_rows)
+            part = batch.slice(skipped, max(0, wanted.stop - row - skipped))
+            cells = [as_bytes(part.column(column)).to_pylist() for column in columns]
+            for number, values in enumerate(zip(*cells, strict=True), row + skipped):
+                yield number, dict(zip(columns, values, strict=True))
+            row += batch.num_rows
+            if row >= wanted.stop:
+                return
     except (pa.ArrowException, OSError) as error:
-        for lost in range(row, last):
+        for lost in range(max(row, wanted.start), min(rows.stop, wanted.stop)):
             failure = SampleError(f"row group {group} is damaged: {error}. Write the file again")
             failure.__cause__ = error
             yield lost, failure

@@ -143,7 +143,7 @@ def test_a_list_gives_what_lines_give_and_is_cut_anywhere(tmp_path: Path) -> Non
     assert "not closed" in bad[0].message
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rows=st.integers(1, 4), size=st.integers(1, 200), name=st.sampled_from(["p.json", "p.jsonl"]))
 def test_part_limits_change_neither_ids_nor_order(
     tmp_path_factory: pytest.TempPathFactory, rows: int, size: int, name: str
@@ -170,7 +170,7 @@ KEYS = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(talk=st.dictionaries(KEYS, VALUES, max_size=6))
 def test_any_object_is_a_sample_or_a_bad_sample(tmp_path_factory: pytest.TempPathFactory, talk: dict[str, Any]) -> None:
     folder = tmp_path_factory.getbasetemp() / "fuzz"
@@ -181,7 +181,7 @@ def test_any_object_is_a_sample_or_a_bad_sample(tmp_path_factory: pytest.TempPat
     read[0].origin.name.encode()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=120))
 @pytest.mark.parametrize("end", [".jsonl", ".json", ".jsonl.gz", ".jsonl.zst", ".json.gz"])
 def test_any_bytes_raise_nothing(tmp_path_factory: pytest.TempPathFactory, data: bytes, end: str) -> None:

@@ -36,7 +36,7 @@ def test_plain_and_compressed_files_hold_the_same_documents(tmp_path: Path) -> N
     assert LINES[int(offsets[7]) :].startswith(b'{"text": "document 7 ')
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     lines=st.lists(
         st.sampled_from([b'{"text": "a"}', b"", b"  ", b"{", b'{"text": "\xff"}', b'{"text": "longer text"}']),
@@ -133,7 +133,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     values=st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=3), max_size=6),
     indent=st.sampled_from([None, 1]),
@@ -149,7 +149,7 @@ def test_list_elements_are_what_json_parses(
         assert [later.data for later in list_elements(str(path), element.offset)] == [e.data for e in elements[number:]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=60) | st.text('[]{}",:\\ 1a', max_size=40).map(str.encode))
 def test_any_bytes_as_a_list_raise_nothing(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"

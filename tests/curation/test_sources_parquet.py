@@ -53,7 +53,7 @@ def test_rows_without_an_image_column_are_documents(tmp_path: Path) -> None:
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(rows=st.integers(1, 12), size=st.integers(1, 400), group=st.integers(1, 11))
 def test_part_limits_change_neither_ids_nor_order(
     tmp_path_factory: pytest.TempPathFactory, rows: int, size: int, group: int

@@ -44,7 +44,7 @@ def test_members_are_those_that_tarfile_wrote(
     assert [(m.name, data[m.offset : m.offset + m.size], m.fault) for m in walked] == [(n, d, "") for n, d in members]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=200), at=st.integers(0, 3000), cut=st.integers(0, 6000))
 def test_any_damage_raises_nothing_but_a_tar_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, at: int, cut: int
@@ -61,7 +61,7 @@ def test_any_damage_raises_nothing_but_a_tar_error(
     assert all(group.fault or group.members for group in tar_groups(str(path)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(body=st.binary(max_size=60) | st.text("0123456789 =pathsize\n", max_size=40).map(str.encode))
 def test_any_bytes_as_pax_records_raise_nothing_but_a_tar_error(body: bytes) -> None:
     try:
