@@ -9,10 +9,10 @@ import hashlib
 import json
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
@@ -76,10 +76,11 @@ class Tokenizer:
         raise ValueError(f"{path}: found no tokenizer; wanted tokenizer.json, or vocab.json with merges.txt")
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`; nothing is added at its ends. Literals of special tokens become special ids."""
-        if len(text) <= _SHORT:
-            return list(self._remembered(text))
-        return self.backend.encode(text, add_special_tokens=False).ids
+        """Token ids of `text`; nothing is added at its ends. Literals of special tokens become special ids.
+
+        Raises ValueError if the text is not valid Unicode.
+        """
+        return list(self._remembered(text)) if len(text) <= _SHORT else self._encode(text)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """Text of token ids."""
@@ -121,13 +122,15 @@ class Tokenizer:
     def __setstate__(self, backend: tokenizers.Tokenizer) -> None:
         self.__init__(backend)
 
-    @cached_property
-    def _remembered(self) -> Any:
-        @lru_cache(maxsize=8192)
-        def encode(text: str) -> tuple[int, ...]:
-            return tuple(self.backend.encode(text, add_special_tokens=False).ids)
+    def _encode(self, text: str) -> list[int]:
+        try:
+            return self.backend.encode(text, add_special_tokens=False).ids
+        except TypeError as error:  # what the library says of half a surrogate pair
+            raise ValueError(f"text {text[:40]!a} is not valid Unicode; decode it with its real encoding") from error
 
-        return encode
+    @cached_property
+    def _remembered(self) -> Callable[[str], tuple[int, ...]]:
+        return lru_cache(maxsize=8192)(lambda text: tuple(self._encode(text)))
 
     def save(self, path: str | Path, *, image_token: str = IMAGE_PAD, video_token: str = VIDEO_PAD) -> None:
         """Write tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads."""

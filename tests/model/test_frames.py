@@ -198,7 +198,7 @@ def test_sampled_frames_are_resized_for_the_budget() -> None:
     data = film(numbered(40, 240, 320))
     frames = sample_video(data, VisualRules(max_tokens=100, min_tokens=4))
     assert frames.pixels.shape == (4, 112, 140, 3)
-    assert numbers(frames) == [9, 19, 29, 39]
+    assert frames.times == (0.0, 1.0, 2.0, 3.0)
 
 
 def test_long_clip_is_thinned_evenly() -> None:
@@ -362,4 +362,4 @@ def test_real_clips_equal_the_fps_filter() -> None:
                 frames = decode_frames(data, plan, height=plan.height, width=plan.width)
                 assert np.array_equal(frames.pixels, np.stack(fps_filter(data))), member.name
                 compared += 1
-    assert compared > 5
+    assert compared > 2
