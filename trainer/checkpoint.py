@@ -128,15 +128,18 @@ def read_progress(step: Path) -> Progress:
     return Progress(**json.loads((step / "trainer.json").read_text(encoding="utf-8")))
 
 
-def load(step: Path, model: nn.Module, optimizer: AdamW | None = None) -> None:
+def load(step: Path, model: nn.Module, optimizer: AdamW | None = None, *, alone: bool = True) -> None:
     """Read weights, and the optimizer's state where one is given, in place.
+
+    Args:
+        alone: this process reads for itself; else all ranks read together, each its part of a sharded model.
 
     Raises:
         ContractError: files are missing, or it holds another model or other groups.
     """
     _allow_one_process()
     try:
-        dcp_loader.load(_state(model, optimizer), checkpoint_id=step, no_dist=not dist.is_initialized())
+        dcp_loader.load(_state(model, optimizer), checkpoint_id=step, no_dist=alone)
     except (CheckpointException, OSError, RuntimeError, ValueError) as error:
         raise ContractError(
             f"{step}: cannot be loaded into this model ({error}). Use another checkpoint, or the model that it was saved from"

@@ -121,7 +121,7 @@ def prepare(settings: Settings, world: World) -> Run:
     progress = Progress(stage=stage.name, plan=digest, seed=settings.seed)
     if step := latest(settings.out):
         progress = _resumable(read_progress(step), progress, step)
-        load(step, model, optimizer)
+        load(step, model, optimizer, alone=world.mesh is None)
     total = settings.steps if settings.steps is not None else _steps_of_epochs(dataset, stage, flops, settings.seed)
     return Run(
         settings=settings,
