@@ -39,7 +39,7 @@ def join_configs(language: Path, vision: Path, *, image_token_id: int, video_tok
     if text.get("model_type") != "qwen2":
         raise ValueError(f"{language}: model_type is {text.get('model_type')!r}; wanted a plain Qwen2.5 ('qwen2')")
     config = ModelConfig(
-        vision=vision_from(sight.get("vision_config") or sight.get("vision_encoder_config") or sight),
+        vision=vision_from(_section(sight, "vision_config", "vision_encoder_config") or sight),
         language=language_from(text),
         image_token_id=image_token_id,
         video_token_id=video_token_id,
@@ -103,9 +103,9 @@ def vision_from(settings: Mapping[str, Any]) -> VisionConfig:
 
 
 def _from_port(settings: Mapping[str, Any]) -> ModelConfig:
-    text = settings.get("text_config") or {}
+    text = _section(settings, "text_config") or {}
     return ModelConfig(
-        vision=vision_from(settings.get("vision_config") or {}),
+        vision=vision_from(_section(settings, "vision_config") or {}),
         language=language_from(text),
         image_token_id=settings.get("image_token_id", 151655),
         video_token_id=settings.get("video_token_id", 151656),
@@ -118,7 +118,7 @@ def _from_original(settings: Mapping[str, Any]) -> ModelConfig:
     """The original keeps the Qwen2 settings flat and has one placeholder for images and frames."""
     placeholder = _need(settings, "image_token_index")
     return ModelConfig(
-        vision=vision_from(settings.get("vision_encoder_config") or {}),
+        vision=vision_from(_section(settings, "vision_encoder_config") or {}),
         language=language_from(settings),
         image_token_id=placeholder,
         video_token_id=placeholder,
@@ -138,11 +138,26 @@ def _with_generation(config: ModelConfig, path: Path) -> ModelConfig:
 def _token_ids(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Begin, padding and stop tokens; the stop may be one id or a list."""
     stops = settings.get("eos_token_id")
-    return {
+    found = {
         "bos_token_id": settings.get("bos_token_id"),
         "pad_token_id": settings.get("pad_token_id"),
         "stop_token_ids": tuple(stops) if isinstance(stops, list) else () if stops is None else (stops,),
     }
+    for token in (found["bos_token_id"], found["pad_token_id"], *found["stop_token_ids"]):
+        if token is not None and not isinstance(token, int):
+            raise ValueError(f"config: found {token!r} as a begin, padding or stop token; wanted an id. Fix the file")
+    return found
+
+
+def _section(settings: Mapping[str, Any], *names: str) -> Mapping[str, Any] | None:
+    """The first of these nested groups of settings that is there."""
+    for name in names:
+        section = settings.get(name)
+        if section is not None:
+            if not isinstance(section, dict):
+                raise ValueError(f"config.json: {name} is {section!r}; wanted a group of settings. Fix the file")
+            return section
+    return None
 
 
 def _need(settings: Mapping[str, Any], name: str) -> Any:
@@ -158,7 +173,7 @@ def _refuse(name: str, found: object, wanted: str) -> None:
 
 def _rope_theta(settings: Mapping[str, Any], *, kinds: tuple[str, ...], otherwise: float) -> float:
     """Base of the rotation. New files nest it, old ones have it flat; other kinds of rotation are refused."""
-    rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    rope = _section(settings, "rope_parameters", "rope_scaling") or {}
     kind = rope.get("rope_type") or rope.get("type") or kinds[0]
     if kind not in kinds:
         raise ValueError(f"config.json: rope type is {kind!r}; wanted {kinds[0]!r}. This model computes nothing else")

@@ -5,7 +5,7 @@ Shapes: B conversations, D language width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from model.cache import KeyValueCache
 
 if TYPE_CHECKING:
     from model.processor import Processor
+    from model.tokenizer import Tokenizer
     from model.videollama3 import VideoLLaMA3
 
 _UNFINISHED = "\ufffd"  # what a byte-level tokenizer shows for the first bytes of a character
@@ -66,16 +67,22 @@ def stream_text(
 ) -> Iterator[str]:
     """The answer to one conversation in pieces, as they are made; a piece never ends inside a character."""
     encoded = processor(conversation, images=images, videos=videos, generation=True)
-    tokens: list[int] = []
-    shown = ""
-    for (token,) in stream_tokens(model, [encoded], GenerationConfig(**options)):
-        if token is not None:
-            tokens.append(token)
-        text = processor.tokenizer.decode(tokens, skip_special_tokens=True)
-        if not text.endswith(_UNFINISHED):
+    steps = stream_tokens(model, [encoded], GenerationConfig(**options))
+    yield from text_pieces((token for (token,) in steps if token is not None), processor.tokenizer)
+
+
+def text_pieces(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
+    """Text of tokens as they come, special ones left out; a character spread over tokens waits for its last one."""
+    held: list[int] = []
+    shown = text = ""
+    for token in tokens:
+        held.append(token)
+        text = tokenizer.decode(held, skip_special_tokens=True)
+        if len(text) > len(shown) and not text.endswith(_UNFINISHED):
             yield text[len(shown) :]
             shown = text
-    yield processor.tokenizer.decode(tokens, skip_special_tokens=True)[len(shown) :]
+    if len(text) > len(shown):
+        yield text[len(shown) :]
 
 
 def generate_tokens(

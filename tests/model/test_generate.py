@@ -10,8 +10,9 @@ import torch
 from random_models import IMAGE, VIDEO, MediumSpec, RandomSample, lively, pack_samples, random_sample, tiny_config
 
 from model.config import ModelConfig
-from model.generate import GenerationConfig, generate_tokens, stream_text, stream_tokens
+from model.generate import GenerationConfig, generate_tokens, stream_text, stream_tokens, text_pieces
 from model.processor import Processor
+from model.tokenizer import Tokenizer
 from model.videollama3 import VideoLLaMA3
 
 SAMPLES = (
@@ -93,6 +94,17 @@ def test_draws_follow_the_probabilities_inside_top_p(model: VideoLLaMA3) -> None
     found = torch.bincount(torch.tensor([tokens[0] for tokens in drawn]), minlength=100) / 4000
     assert set(found.nonzero().flatten().tolist()) <= set(order[:inside].tolist())
     torch.testing.assert_close(found, wanted, atol=0.035, rtol=0)
+
+
+def test_pieces_of_text_never_end_inside_a_character() -> None:
+    tokenizer = Tokenizer.shipped()
+    text = "Grüße an 狐狸 \U0001f98a, bitte!"
+    tokens = tokenizer.encode(text)
+    pieces = list(text_pieces(tokens, tokenizer))
+    assert "".join(pieces) == text
+    assert 5 < len(pieces) < len(tokens)
+    assert all(piece and "\ufffd" not in piece for piece in pieces)
+    assert "".join(text_pieces(tokens[:-8], tokenizer)) == tokenizer.decode(tokens[:-8])  # cut off: nothing is lost
 
 
 @pytest.mark.parametrize("options", [{"max_new_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}])

@@ -85,6 +85,8 @@ def test_the_original_hub_config_is_read(tmp_path: Path) -> None:
         ({"text_config.num_key_value_heads": 3}, "3 key-value heads"),
         ({"vision_config.num_attention_heads": 5}, "over 5 heads"),
         ({"vision_config.hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"text_config": [1]}, "text_config is"),
+        ({"text_config.eos_token_id": ["</s>"]}, "as a begin, padding or stop token"),
         ({"image_token_id": 5000}, "image_token_id is 5000"),
     ],
 )
