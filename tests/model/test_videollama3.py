@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +86,40 @@ def test_greedy_generation_equals_the_port(case: Case, port: Any) -> None:
         wanted = port(model).generate(**port_inputs(sample), max_new_tokens=32, do_sample=False)
     answers = generate_tokens(model, pack_samples([sample]), GenerationConfig(max_new_tokens=32))
     assert answers == [wanted[0, len(sample.tokens) :].tolist()]
+
+
+def random_case(seed: int) -> Case:
+    """Sizes, media and pruning drawn at random."""
+    rng = random.Random(seed)
+    kv_heads, vision_heads = rng.choice([1, 2, 3]), rng.choice([1, 2, 3, 4])
+    media = []
+    for _ in range(rng.randint(0, 4)):
+        merge = rng.choice([1, 2, 3])
+        rows, columns = merge * rng.randint(1, 4), merge * rng.randint(1, 4)
+        clip = video(rng.randint(1, 4), rows, columns, merge, pruned=rng.choice([0.0, 0.3, 0.8]))
+        media.append(rng.choice([image(rows, columns, merge), clip]))
+    changes = {
+        "tied": rng.random() < 0.5,
+        "language__heads": kv_heads * rng.choice([1, 2, 3]),
+        "language__kv_heads": kv_heads,
+        "language__head_dim": rng.choice([8, 16, 24]),
+        "language__hidden": rng.choice([32, 48, 72]),
+        "language__layers": rng.choice([1, 2, 3]),
+        "vision__heads": vision_heads,
+        "vision__hidden": vision_heads * rng.choice([8, 12, 16]),
+        "vision__layers": rng.choice([1, 2, 3]),
+    }
+    return Case(name=str(seed), media=tuple(media), changes=changes)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_models_and_inputs_equal_the_port(seed: int, port: Any) -> None:
+    case = random_case(seed)
+    model, sample = build(case, seed), random_sample(case.media, seed=seed)
+    wanted = port(model)(**port_inputs(sample), labels=sample.labels[None])
+    torch.testing.assert_close(model.logits(pack_samples([sample])), wanted.logits[0], atol=1e-4, rtol=0)
+    total, count = model.loss(pack_samples([sample]))
+    torch.testing.assert_close(total / count, wanted.loss, atol=1e-5, rtol=1e-5)
 
 
 def packed_samples() -> list[Any]:
