@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 import av
 import av.error
@@ -72,7 +72,10 @@ def opened(data: Data) -> Iterator[InputContainer]:
             container = stack.enter_context(av.open(file, mode="r", options={"format_whitelist": VIDEO_FORMATS}))
             if not container.streams.video:
                 raise MediaError(f"video: found a {container.format.name} file without a video stream")
-            container.streams.video[0].codec_context.thread_count = 1
+            context = cast(VideoCodecContext | None, container.streams.video[0].codec_context)
+            if context is None:
+                raise MediaError("video: found a codec that FFmpeg does not know; encode the clip again")
+            context.thread_count = 1
             yield container
     except MediaError:
         raise

@@ -312,6 +312,29 @@ def test_truncated_clip_says_how_much_is_missing(tmp_path: Path) -> None:
         sample_video(whole[: len(whole) // 2], RULES)
 
 
+def test_unknown_codec_is_refused() -> None:
+    data = film(numbered(20), format="matroska").replace(b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/AVC")
+    with pytest.raises(MediaError, match="a codec that FFmpeg does not know"):
+        sample_video(data, RULES)
+
+
+@pytest.mark.parametrize("format", ["mp4", "matroska", "avi", "gif"])
+def test_damaged_clip_costs_a_clear_error_at_most(format: str) -> None:
+    codec = {"avi": "mpeg4", "gif": "gif"}.get(format, "libx264")
+    whole = film(numbered(20), format=format, codec=codec)
+    random = np.random.default_rng(7)
+    refused = 0
+    for _ in range(100):
+        data = np.frombuffer(whole, np.uint8).copy()
+        data[random.integers(0, len(data), 20)] = random.integers(0, 256, 20)
+        try:
+            sample_video(data.tobytes(), RULES)
+        except MediaError:
+            refused += 1
+    assert refused < 100
+    assert refused > 0 or format == "gif"
+
+
 def test_limits_on_size_and_length_hold() -> None:
     data = film(numbered(60))
     with pytest.raises(MediaError, match="frames of 64 x 48 pixels, limit 1000"):
