@@ -41,11 +41,13 @@ class Processor:
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **rules: Any) -> Processor:
-        """Read a directory: ours, transformers', or the original release's. `rules` replace what it says.
+        """Read a directory, or a hub id: ours, transformers', or the original release's. `rules` replace what it says.
 
         Raises ValueError if there is no tokenizer, or no token for the media.
         """
-        path = Path(path)
+        from model.checkpoint_files import find_directory  # only reading a checkpoint needs it
+
+        path = find_directory(path)
         tokenizer = Tokenizer.load(path)
         tokenizer.add_special_tokens([IMAGE_TOKEN, STREAM_START, STREAM_END])  # plain Qwen2.5 lacks them
         return cls(
