@@ -106,5 +106,5 @@ class VisionEncoder(nn.Module):
 def normalise(patches: Tensor) -> Tensor:
     """Raw pixels 0..255 to [-1, 1] in fp32; floats are taken as already normalised."""
     if patches.dtype == torch.uint8:
-        return patches.float().mul_(1 / 255).sub_(0.5).div_(0.5)
+        return patches.float().div_(255).sub_(0.5).div_(0.5)
     return patches
