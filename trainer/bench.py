@@ -1,4 +1,4 @@
-"""Bench: speed of the training step on the present device, for packs of each kind, without shards and without loading."""
+"""Bench: speed of the training step on the present device, by kind of pack, without shards and without loading."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def bench(preset: str, *, steps: int, pack_tokens: int | None, parallel: Paralle
 
 
 def make_pack(config: ModelConfig, kind: str, *, tokens: int) -> PackedBatch:
-    """A full pack of sequences of one kind, random tokens and pixels, a quarter of the text (half of it without media) supervised."""
+    """A full pack of sequences of one kind, random tokens and pixels, a quarter of the text (half of it without
+    media) supervised.
+    """
     random = torch.Generator().manual_seed(0)
     shape = KINDS[kind]
     if shape is None:

@@ -90,7 +90,8 @@ class Saver:
             if self._world.first:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise RunError(
-                f"{temporary}: checkpoint of step {step} was not saved ({error}). Free the disk and run the same command again"
+                f"{temporary}: checkpoint of step {step} was not saved ({error}). Free the disk and run the same "
+                f"command again"
             ) from error
         if self._world.first:  # its part ends last: it gathers what all ranks wrote
             self._publish(temporary, step)
@@ -142,7 +143,8 @@ def load(step: Path, model: nn.Module, optimizer: AdamW | None = None, *, alone:
         dcp_loader.load(_state(model, optimizer), checkpoint_id=step, no_dist=alone)
     except (CheckpointException, OSError, RuntimeError, ValueError) as error:
         raise ContractError(
-            f"{step}: cannot be loaded into this model ({error}). Use another checkpoint, or the model that it was saved from"
+            f"{step}: cannot be loaded into this model ({error}). Use another checkpoint, or the model that it was "
+            f"saved from"
         ) from error
 
 
@@ -156,7 +158,9 @@ def _state(model: nn.Module, optimizer: AdamW | None) -> dict[str, Any]:
 
 
 def _allow_one_process() -> None:
-    """Torch warns of saving without a process group, from a thread of its own, where no `catch_warnings` of ours reaches."""
+    """Torch warns of saving without a process group, from a thread of its own, where no `catch_warnings` of ours
+    reaches.
+    """
     warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
 
 

@@ -1,6 +1,7 @@
 """Cli: the command vl3-train.
 
-Exit codes: 0 done, 1 a dataset or checkpoint is at fault, 2 the command asks for what cannot be, 3 the run stopped and can be resumed.
+Exit codes: 0 done, 1 a dataset or checkpoint is at fault, 2 the command asks for what cannot be, 3 the run stopped
+and can be resumed.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ RECOUNTABLE = ("min_tokens", "max_tokens", "image_merge", "video_merge", "prune"
 class Dataset:
     """Samples of one or more shard directories.
 
-    length: language tokens with the visual tokens that are kept. frame_squares: sum over frames of patches squared, the cost of attention
-    in the vision encoder. exact: false where the length is an upper bound, since how much of a video is pruned is known only from its
-    pixels. digest names the indexes and the rules that the counts are for.
+    length: language tokens with the visual tokens that are kept. frame_squares: sum over frames of patches squared,
+    the cost of attention in the vision encoder. exact: false where the length is an upper bound, since how much of a
+    video is pruned is known only from its pixels. digest names the indexes and the rules that the counts are for.
     """
 
     directories: tuple[Path, ...]
@@ -60,7 +60,8 @@ def open_shards(directories: Sequence[Path], rules: VisualRules, *, tokenizer: s
 
     Raises:
         UsageError: a directory holds no finished dataset.
-        ContractError: an index is missing or is not the one of its manifest, or was counted so that it cannot be counted again.
+        ContractError: an index is missing or is not the one of its manifest, or was counted so that it cannot be
+            counted again.
     """
     shards: list[Path] = []
     tables: list[dict[str, np.ndarray]] = []
@@ -170,7 +171,9 @@ def _recount(
     exact: np.ndarray,
     path: Path,
 ) -> None:
-    """Count visual tokens again from the sizes of the media, in place. Exact for images, an upper bound for videos that are pruned."""
+    """Count visual tokens again from the sizes of the media, in place. Exact for images, an upper bound for videos
+    that are pruned.
+    """
     for number, media in enumerate(table["media"].to_pylist()):
         if not media:
             continue
@@ -178,8 +181,9 @@ def _recount(
         fixed = sorted(changed - set(RECOUNTABLE))
         if fixed and (videos or "patch" in fixed):
             raise ContractError(
-                f"{path}: row {number} was counted with another {', '.join(fixed)}, which needs the pixels to count again. "
-                f"Curate this dataset for the stage that you train ({json.dumps({name: getattr(rules, name) for name in fixed})})"
+                f"{path}: row {number} was counted with another {', '.join(fixed)}, which needs the pixels to count "
+                f"again. Curate this dataset for the stage that you train "
+                f"({json.dumps({name: getattr(rules, name) for name in fixed})})"
             )
         grids = plan_grids([Medium(m["kind"], m["height"], m["width"], m["grid_frames"] or 1) for m in media], rules)
         tokens = [grid.tokens(rules.merge(m["kind"])) for m, grid in zip(media, grids, strict=True)]

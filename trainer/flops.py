@@ -4,8 +4,8 @@
     head     = 2 D V N                      only supervised rows are projected
     vision   = 2 P n + 4 E L sum(p^2) + 2 K E n
     projector= 2 (E D + D^2) q              q visual tokens before pruning
-Training costs three forwards of what trains; two of a frozen language model above something that trains (the gradient passes through);
-one of a frozen component at the input.
+Training costs three forwards of what trains; two of a frozen language model above something that trains (the
+gradient passes through); one of a frozen component at the input.
 """
 
 from __future__ import annotations

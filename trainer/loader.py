@@ -1,7 +1,7 @@
 """Loader: packs of a plan, read from the shards, decoded and encoded ahead of the model.
 
-Workers keep no state: a pack is its number. So the state of the data is {plan digest, epoch, step}, for any number of workers.
-A sample that fails leaves its pack, is reported, and is never replaced by another.
+Workers keep no state: a pack is its number. So the state of the data is {plan digest, epoch, step}, for any number
+of workers. A sample that fails leaves its pack, is reported, and is never replaced by another.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedPack:
-    """A pack ready for the model; `branches` holds each sequence's branch number, `seconds` the time that loading took."""
+    """A pack ready for the model; `branches` holds each sequence's branch number, `seconds` the time that loading
+    took.
+    """
 
     number: int
     batch: PackedBatch
@@ -109,7 +111,8 @@ class PackReader(TorchDataset[LoadedPack]):
             return _open(path).read(int(dataset.row[sample])), path
         except (OSError, ValueError, LookupError) as error:
             raise ContractError(
-                f"{path}: row {dataset.row[sample]} cannot be read ({error}). Run vl3-curate verify, then copy or curate again"
+                f"{path}: row {dataset.row[sample]} cannot be read ({error}). Run vl3-curate verify, then copy or "
+                f"curate again"
             ) from error
 
     def _check(self, sample: int, encoded: Encoded, key: str, shard: Path) -> None:
@@ -120,7 +123,8 @@ class PackReader(TorchDataset[LoadedPack]):
         fits = found == wanted if dataset.exact[sample] else found[0] <= wanted[0] and found[1] == wanted[1]
         if not fits:
             raise ContractError(
-                f"{shard}: key {key}: {found[0]} tokens and {found[1]} patches, its index says {wanted[0]} and {wanted[1]}. "
+                f"{shard}: key {key}: {found[0]} tokens and {found[1]} patches, its index says {wanted[0]} and "
+                f"{wanted[1]}. "
                 "The index was counted with another tokenizer or processor: curate again with this version"
             )
 

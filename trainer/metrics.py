@@ -22,7 +22,9 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "A800": 312e12, "L40S":
 
 @cache
 def peak_flops(device: torch.device) -> float:
-    """Floating point operations per second that the device can do: the data sheet's for known GPUs, else measured here in fp32."""
+    """Floating point operations per second that the device can do: the data sheet's for known GPUs, else measured
+    here in fp32.
+    """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         if known := [peak for part, peak in PEAKS.items() if part in name]:
@@ -38,7 +40,9 @@ def peak_flops(device: torch.device) -> float:
 
 @dataclass(kw_only=True)
 class MetricsLog:
-    """One line of OUT/metrics.jsonl per step, by the first rank. `first`: steps already done; later lines of a killed run are cut off."""
+    """One line of OUT/metrics.jsonl per step, by the first rank. `first`: steps already done; later lines of a
+    killed run are cut off.
+    """
 
     out: Path
     first: int
@@ -84,8 +88,9 @@ class MetricsLog:
             return
         self._shown = now
         left = (now - self._started) / (line["step"] - self.first) * (self.total - line["step"])
+        loss = "-" if line["loss"] is None else f"{line['loss']:.4f}"
         text = (
-            f"step {line['step']:,}/{self.total:,}  loss {'-' if line['loss'] is None else format(line['loss'], '.4f')}  {line['tokens_per_second']:,.0f} tokens/s  "
+            f"step {line['step']:,}/{self.total:,}  loss {loss}  {line['tokens_per_second']:,.0f} tokens/s  "
             f"mfu {line['mfu']:.1%}  wait {line['data_wait']:.2f} s  skipped {line['skipped']}  {clock(left)} left"
         )
         self.stream.write(f"\r\x1b[2K{text}" if live else text + "\n")
@@ -107,7 +112,8 @@ def step_line(
     """The record of a step.
 
     Args:
-        rate: learning rate of the first group that trains. seconds: of the whole step. data_wait: of them, waiting for packs.
+        rate: learning rate of the first group that trains. seconds: of the whole step. data_wait: of them, waiting
+            for packs.
         flops: of the step over all ranks. peak: flops per second of all ranks. skipped: steps skipped so far.
     """
     by_branch = {

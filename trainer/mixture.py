@@ -1,7 +1,7 @@
 """Mixture: how often each sample is seen in an epoch, by its branch.
 
-Curation has already realised the mixture that its recipe asks for, so that 1 everywhere is the default. Repetitions need not be whole:
-at 0.3 every epoch shows another 30 % of the branch, and ten epochs show each sample three times.
+Curation has already realised the mixture that its recipe asks for, so that 1 everywhere is the default. Repetitions
+need not be whole: at 0.3 every epoch shows another 30 % of the branch, and ten epochs show each sample three times.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def repetitions(shares: Mapping[str, float], sizes: Mapping[str, int]) -> dict[s
     """
     if missing := sorted(set(shares) ^ set(sizes)):
         raise UsageError(
-            f"mixture: shares name {sorted(shares)}, the shards hold {sorted(sizes)}: name every branch once ({missing})"
+            f"mixture: shares name {sorted(shares)}, the shards hold {sorted(sizes)}: name every branch once "
+            f"({missing})"
         )
     scale = max(sizes[name] / share for name, share in shares.items())
     return {name: share * scale / sizes[name] for name, share in shares.items()}

@@ -1,6 +1,7 @@
 """Packing: samples into packs that hold at most so many language tokens and so many vision patches.
 
-Best-fit decreasing in two dimensions, many windows at once: the k-th largest sample of every window is placed in one numpy step.
+Best-fit decreasing in two dimensions, many windows at once: the k-th largest sample of every window is placed in one
+numpy step.
 
 Shapes: W windows, B bins of a window, N samples.
 """
@@ -17,8 +18,8 @@ def pack_windows(
 ) -> np.ndarray:
     """Pack number of each sample (N int64), numbered from 0 without gaps.
 
-    Samples of `window` consecutive places go into the same packs; what is left in packs that did not fill up is packed once more with
-    the leftovers of other windows. Every sample must fit a pack by itself.
+    Samples of `window` consecutive places go into the same packs; what is left in packs that did not fill up is
+    packed once more with the leftovers of other windows. Every sample must fit a pack by itself.
     """
     packs = _pack(tokens, patches, max_tokens=max_tokens, max_patches=max_patches, window=window)
     if len(tokens) > window:
@@ -54,7 +55,9 @@ def _pack(tokens: np.ndarray, patches: np.ndarray, *, max_tokens: int, max_patch
 
 
 def _best_bin(free: np.ndarray, sample: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per window the bin that the sample leaves the least room in; untouched bins have the most room, so they come last."""
+    """Per window the bin that the sample leaves the least room in; untouched bins have the most room, so they come
+    last.
+    """
     left = free - sample  # 2 W B
     room = left.sum(axis=0)
     room[left.min(axis=0) < -1e-9] = np.inf

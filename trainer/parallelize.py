@@ -1,8 +1,9 @@
 """Parallelize: recomputation, compilation and sharding, in this order, over a model that knows of none of them.
 
-Units of sharding: each language block; the vision encoder's blocks; the rest (embedding, norms, projector, head) with the root, since
-the tied head and the embedding are one weight. The gradient is the sum over ranks: FSDP averages, so the step multiplies the loss by
-the number of ranks, which works with every backend (a divide factor of 1 fails on gloo).
+Units of sharding: each language block; the vision encoder's blocks; the rest (embedding, norms, projector, head)
+with the root, since the tied head and the embedding are one weight. The gradient is the sum over ranks: FSDP
+averages, so the step multiplies the loss by the number of ranks, which works with every backend (a divide factor of
+1 fails on gloo).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ register_dataclass(TokenLosses, field_names=["total", "losses", "correct"], drop
 class Parallel:
     """How a model is run; changes speed and memory, not results (beyond rounding).
 
-    recompute_vision, recompute_language: keep only the inputs of blocks, and run them again in the backward pass. compile: each block.
+    recompute_vision, recompute_language: keep only the inputs of blocks, and run them again in the backward pass.
+    compile: each block.
     bf16: weights and activations in 16 bits, master weights, reduction and optimizer in 32; None is on for GPUs.
     """
 

@@ -1,8 +1,8 @@
-"""Plan: which samples make which pack, and which packs make which step; a pure function of (dataset, stage, seed, epoch).
+"""Plan: which samples make which pack, and which packs which step; pure in (dataset, stage, seed, epoch).
 
 Nothing in it depends on the number of ranks or workers: a step is a set of packs, and whoever is there shares them out.
 
-    draw by mixture -> shuffle shards, then samples in windows -> pack -> sort by cost, deal neighbours together -> shuffle steps
+    draw by mixture -> shuffle shards, then samples -> pack -> sort by cost, deal neighbours together -> shuffle
 
 Shapes: N samples seen in the epoch, G packs.
 """
@@ -33,7 +33,8 @@ class Plan:
     """One epoch.
 
     `samples` holds sample numbers pack after pack; pack g is `samples[bounds[g]:bounds[g + 1]]`. Step s is the packs
-    s * step_packs ... (the last step may have fewer), neighbours of like cost. `dropped` counts samples left out, per reason.
+    s * step_packs ... (the last step may have fewer), neighbours of like cost. `dropped` counts samples left out,
+    per reason.
     """
 
     dataset: Dataset
@@ -95,7 +96,8 @@ def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, ep
     seen, dropped = _that_fit(dataset, stage, seen)
     if not len(seen):
         raise UsageError(
-            f"{stage.name}: none of {len(dataset)} samples can be trained on ({dict(dropped)}). Raise --pack-tokens, or curate again"
+            f"{stage.name}: none of {len(dataset)} samples can be trained on ({dict(dropped)}). Raise --pack-tokens, "
+            f"or curate again"
         )
     seen = seen[_shuffle(dataset.shard[seen], seed=seed, epoch=epoch)]
     numbers = pack_windows(
@@ -137,7 +139,9 @@ def plan_digest(dataset: Dataset, stage: Stage, flops: FlopModel, seed: int) -> 
 
 
 def _that_fit(dataset: Dataset, stage: Stage, seen: np.ndarray) -> tuple[np.ndarray, Counter[str]]:
-    """Leave out what no pack can hold and what has nothing to learn from; every one of them is counted under one reason."""
+    """Leave out what no pack can hold and what has nothing to learn from; every one of them is counted under one
+    reason.
+    """
     reasons = np.select(
         [
             dataset.length[seen] > stage.pack_tokens,
@@ -183,7 +187,8 @@ def _costs(dataset: Dataset, flops: FlopModel, seen: np.ndarray, numbers: np.nda
 def _deal(costs: np.ndarray, stage: Stage, random: np.random.Generator) -> np.ndarray:
     """Order of the packs such that runs of `alike` packs cost the same, and the runs come in random order.
 
-    A step of several runs (accumulation) so keeps a wide mixture, though the ranks of each micro-step work on like packs.
+    A step of several runs (accumulation) so keeps a wide mixture, though the ranks of each micro-step work on like
+    packs.
     """
     shuffled = random.permutation(len(costs))
     run = min(stage.alike, stage.step_packs)

@@ -1,7 +1,8 @@
 """Stages: the four training stages as values.
 
-Source: VideoLLaMA3, arXiv:2501.13106, section 3.3, and its released training scripts (learning rates, cosine to 0 with a warm-up of
-0.03, AdamW without weight decay, 128 samples per step, 16,384 tokens, one epoch). Pixel rules: `model.stages`.
+Source: VideoLLaMA3, arXiv:2501.13106, section 3.3, and its released training scripts (learning rates, cosine to 0
+with a warm-up of 0.03, AdamW without weight decay, 128 samples per step, 16,384 tokens, one epoch). Pixel rules:
+`model.stages`.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ SMALL_WIDTH = 512  # a language model narrower than this is trained from scratch
 class Stage:
     """What trains, how fast, on what.
 
-    rates: peak learning rate per component; a component without one is frozen. pack_tokens, pack_patches: what one pack holds at
-    most, language tokens and vision patches; a sample that does not fit either is dropped with a counted reason. step_packs: packs per
-    step, over all ranks and accumulation. alike: packs of like cost that are dealt together, at least the number of ranks for a balanced
-    micro-step. window: samples among which packs are built. warmup: share of the steps. clip: gradient norm, 0 for none.
+    rates: peak learning rate per component; a component without one is frozen. pack_tokens, pack_patches: what one
+    pack holds at most, language tokens and vision patches; a sample that does not fit either is dropped with a
+    counted reason. step_packs: packs per step, over all ranks and accumulation. alike: packs of like cost that are
+    dealt together, at least the number of ranks for a balanced micro-step. window: samples among which packs are
+    built. warmup: share of the steps. clip: gradient norm, 0 for none.
 
-    Source: the paper's 128 samples per step are some ten packs of 16,384 tokens at its sample lengths; 16 is ours, so that 1 to 16
-    ranks divide it. The reference clips nothing as far as its scripts show; 1.0 is the field's habit.
+    Source: the paper's 128 samples per step are some ten packs of 16,384 tokens at its sample lengths; 16 is ours,
+    so that 1 to 16 ranks divide it. The reference clips nothing as far as its scripts show; 1.0 is the field's habit.
     """
 
     name: str
@@ -68,7 +70,8 @@ STAGES = {
 }
 """The published sizes, starting from pretrained weights."""
 
-# A small model starts from random weights, for which the paper's rates are 100 times too slow; found by trial on synthetic shards.
+# A small model starts from random weights, for which the paper's rates are 100 times too slow; found by trial on
+# synthetic shards.
 _SMALL_PACKS = {"pack_tokens": 2048, "pack_patches": 4096, "step_packs": 1, "alike": 1}
 SMALL_STAGES = {
     "stage1": replace(STAGES["stage1"], rates={"projector": 3e-3, "vision": 1e-3}, **_SMALL_PACKS),
@@ -80,7 +83,8 @@ SMALL_STAGES = {
 
 
 def stage_for(name: str, *, width: int) -> Stage:
-    """The stage of that name, for a language model of that width: below SMALL_WIDTH the values for training from scratch.
+    """The stage of that name, for a language model of that width: below SMALL_WIDTH the values for training from
+    scratch.
 
     Raises:
         UsageError: there is no such stage.

@@ -1,7 +1,8 @@
 """Start: the model and the processor that a run begins with, and any saved form of them for whoever comes after.
 
-A checkpoint may be given as a run directory (its newest step), as one of its step directories, or as a model directory in any layout that
-`VideoLLaMA3.from_pretrained` reads. OUT/processor holds what a step directory lacks: config.json, tokenizer and pixel rules.
+A checkpoint may be given as a run directory (its newest step), as one of its step directories, or as a model
+directory in any layout that `VideoLLaMA3.from_pretrained` reads. OUT/processor holds what a step directory lacks:
+config.json, tokenizer and pixel rules.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def find_step(path: Path) -> Path | None:
     if (path / "config.json").is_file():
         return None
     raise UsageError(
-        f"{path}: no run, no checkpoint and no model directory. Give one that holds checkpoints/LATEST, trainer.json or config.json"
+        f"{path}: no run, no checkpoint and no model directory. Give one that holds checkpoints/LATEST, trainer.json "
+        f"or config.json"
     )
 
 
@@ -43,7 +45,8 @@ def read_model(path: Path) -> tuple[VideoLLaMA3, Processor]:
     described = step.parent.parent / "processor"
     if not described.is_dir():
         raise UsageError(
-            f"{described}: not there, so {step} has no config and tokenizer. Keep a step inside its run, or export it first"
+            f"{described}: not there, so {step} has no config and tokenizer. Keep a step inside its run, or export "
+            f"it first"
         )
     model = VideoLLaMA3(ModelConfig.from_pretrained(described))
     load(step, model)
@@ -70,7 +73,9 @@ def fresh_model(preset: str, *, seed: int) -> tuple[VideoLLaMA3, Processor]:
 
 
 def start(*, init: str | None, model: str | None, seed: int) -> tuple[VideoLLaMA3, Processor]:
-    """What a run begins with: `init` if given, else the preset or the directory named by `model` (tiny if neither is given)."""
+    """What a run begins with: `init` if given, else the preset or the directory named by `model` (tiny if neither is
+    given).
+    """
     source = init or model or "tiny"
     if source in PRESETS:
         return fresh_model(source, seed=seed)

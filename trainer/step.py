@@ -1,7 +1,8 @@
 """Step: one optimizer step over the packs of all ranks.
 
-The loss is the sum of cross-entropies over all ranks and micro-steps, divided by the number of supervised tokens in all of them: the
-same whatever the number of ranks or packs. The number is planned from the indexes; what really came corrects it at the end.
+The loss is the sum of cross-entropies over all ranks and micro-steps, divided by the number of supervised tokens in
+all of them: the same whatever the number of ranks or packs. The number is planned from the indexes; what really came
+corrects it at the end.
 
 Shapes: N supervised tokens, S sequences, B branches.
 """
@@ -27,7 +28,9 @@ from trainer.world import World
 
 @dataclass(frozen=True, kw_only=True)
 class StepOutcome:
-    """What one step did, over all ranks. Losses are nats per supervised token; `stop` says that some rank was asked to stop."""
+    """What one step did, over all ranks. Losses are nats per supervised token; `stop` says that some rank was asked
+    to stop.
+    """
 
     loss: float
     grad_norm: float
@@ -54,7 +57,8 @@ def train_step(
     world: World,
     stop: bool = False,
 ) -> StepOutcome:
-    """Forward and backward over this rank's packs, then one update; a step whose gradient is not finite changes nothing.
+    """Forward and backward over this rank's packs, then one update; a step whose gradient is not finite changes
+    nothing.
 
     Args:
         planned: supervised tokens of the step over all ranks, as planned.
@@ -97,7 +101,9 @@ def branch_of_targets(batch: PackedBatch, branches: Tensor) -> Tensor:
 
 
 def _update(optimizer: AdamW, *, correction: float, clip: float) -> float:
-    """Scale, clip and apply the gradients; returns their norm before clipping. All ranks see the same norm, so all skip or none."""
+    """Scale, clip and apply the gradients; returns their norm before clipping. All ranks see the same norm, so all
+    skip or none.
+    """
     grads = [parameter.grad for parameter in trained(optimizer) if parameter.grad is not None]
     total = get_total_norm(grads) if grads else torch.zeros(())
     norm = float(total.full_tensor() if isinstance(total, DTensor) else total) * correction
@@ -111,7 +117,9 @@ def _update(optimizer: AdamW, *, correction: float, clip: float) -> float:
 
 
 def _counts(packs: Sequence[LoadedPack], stop: bool) -> list[float]:
-    """Of this rank: tokens, visual tokens, pruned ones, samples, failures, asked to stop. Filler packs hold no keys and count nothing."""
+    """Of this rank: tokens, visual tokens, pruned ones, samples, failures, asked to stop. Filler packs hold no keys
+    and count nothing.
+    """
     real = [loaded for loaded in packs if loaded.keys]
     visual = sum(loaded.batch.num_visual_tokens for loaded in real)
     return [

@@ -61,10 +61,11 @@ def describe_summary(summary: dict[str, Any]) -> str:
     """The same for a terminal."""
     rows = [
         f"{summary['stage']}  plan {summary['digest']}",
-        f"{summary['samples']:,} samples in {summary['packs']:,} packs in {summary['steps']:,} steps of {summary['step_packs']} packs",
-        f"packs of {summary['pack_tokens']:,} tokens ({summary['fill_tokens']:.1%} full) and {summary['pack_patches']:,} patches "
-        f"({summary['fill_patches']:.1%} full); by the fuller of the two {summary['fill']:.1%}",
-        f"{summary['world_size']} ranks: busiest over mean {summary['flop_imbalance']:.3f}; {summary['flops']:.3g} flops in all",
+        "{samples:,} samples in {packs:,} packs in {steps:,} steps of {step_packs} packs".format_map(summary),
+        "packs of {pack_tokens:,} tokens, {fill_tokens:.1%} full".format_map(summary),
+        "packs of {pack_patches:,} patches, {fill_patches:.1%} full".format_map(summary),
+        "by the fuller of the two {fill:.1%}".format_map(summary),
+        "{world_size} ranks: busiest over mean {flop_imbalance:.3f}; {flops:.3g} flops in all".format_map(summary),
         *(f"left out {count:,} samples: {reason}" for reason, count in summary["dropped"].items()),
         "",
         f"{'branch':<20}{'samples':>12}{'tokens':>16}{'share':>8}{'supervised':>16}",

@@ -216,7 +216,8 @@ def _stop_if_needed(run: Run, saver: Saver, asked: bool, in_a_row: int, seen: in
     if in_a_row >= MAX_SKIPPED:
         saver.wait()
         raise RunError(
-            f"{where}: {in_a_row} steps in a row had no finite gradient. Lower the learning rate, or look at the packs in metrics.jsonl"
+            f"{where}: {in_a_row} steps in a row had no finite gradient. Lower the learning rate, or look at the "
+            f"packs in metrics.jsonl"
         )
     if run.progress.failures > max(16, MAX_FAILED * seen):
         saver.wait()
@@ -230,7 +231,8 @@ def _resumable(saved: Progress, wanted: Progress, step: Path) -> Progress:
     """The progress to go on from, if it is of the same stage over the same plan."""
     if (saved.stage, saved.plan) != (wanted.stage, wanted.plan):
         raise UsageError(
-            f"{step}: is of {saved.stage} under plan {saved.plan}, asked is {wanted.stage} under plan {wanted.plan}: other shards, packing, "
+            f"{step}: is of {saved.stage} under plan {saved.plan}, asked is {wanted.stage} under plan {wanted.plan}: "
+            f"other shards, packing, "
             "model or seed. Give another --out; to start from these weights, give --init"
         )
     return saved

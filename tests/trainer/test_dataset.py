@@ -53,7 +53,8 @@ def video_dataset(directory: Path) -> Path:
     rows = read_index(path).to_pylist()
     rows[0]["media"] = [
         {
-            "kind": "video", "format": "mp4", "member": "a.0.mp4", "width": 280, "height": 140, "duration": 3.0, "fps": 25.0,
+            "kind": "video", "format": "mp4", "member": "a.0.mp4", "width": 280, "height": 140, "duration": 3.0,
+            "fps": 25.0,
             "grid_frames": 3, "grid_rows": 10, "grid_columns": 20, "merge": 2, "kept": 101,
         }
     ]  # fmt: skip

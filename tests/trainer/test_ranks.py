@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trainer_shards import Made, colour_sample, text_sample, write_dataset
 
 from trainer.checkpoint import latest
-from trainer_shards import Made, colour_sample, text_sample, write_dataset
 
 FLAGS = ["--pack-tokens", "256", "--pack-patches", "512", "--step-packs", "4", "--save-every", "3", "--keep", "9"]
 
