@@ -169,8 +169,10 @@ def check_structure(turns: Sequence[Turn], media: Sequence[Media]) -> None:
     if not turns:
         raise SampleError("no turns: a sample needs at least one turn with text")
     for turn in turns:
-        if not turn.text.isascii() and any("\ud800" <= c <= "\udfff" for c in turn.text):
-            raise SampleError(f"{turn.role} turn is not valid Unicode (lone surrogate): decode the source with its real encoding")
+        try:
+            turn.text.encode()
+        except UnicodeEncodeError:
+            raise SampleError(f"{turn.role} turn is not valid Unicode (lone surrogate): decode the source with its real encoding") from None
     tags = [tag for turn in turns for tag in _TAG.findall(turn.text)]
     kinds = [medium.kind for medium in media]
     if tags != kinds:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from curation.operator import Operator, RecipeError, Select, Source, branches_of, jsonable
+from curation.sources.files import FileSource
 from model.geometry import VisualRules
 from model.stages import STAGE_RULES
 
@@ -94,8 +95,21 @@ class Recipe:
         names = [b.name for b in self.branches]
         if len(set(names)) != len(names) or not names:
             raise RecipeError(f"{self.stage}: branches {names} must be one or more with different names")
+        self._check_sources()
         if self.mixture:
             self._check_mixture(self.mixture, names)
+
+    def _check_sources(self) -> None:
+        # Ids cover the source's title and the place in it: under one title, equal files of two folders would give equal ids.
+        branches: dict[str, str] = {}
+        for b in self.branches:
+            if isinstance(b.source, FileSource):
+                other = branches.setdefault(b.source.origin_source, b.name)
+                if other != b.name:
+                    raise RecipeError(
+                        f"{self.stage}: the sources of {other} and {b.name} are both called {b.source.origin_source!r}, "
+                        f"so their samples could share ids: give one of them another title, as title={b.name!r}"
+                    )
 
     def _check_mixture(self, mixture: Mixture, names: list[str]) -> None:
         if missing := sorted(set(names) ^ set(mixture.weights)):

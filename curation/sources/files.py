@@ -36,8 +36,7 @@ class FileSource(Source):
     """A source over files.
 
     path: a file, a folder (searched recursively for the source's suffixes) or a glob. title: the source's name in
-    origins, by default the last component of `path`; sample ids cover it, so two sources of a run need different
-    titles.
+    origins, by default the last component of `path`; sample ids cover it, so a recipe refuses two sources of one title.
     """
 
     path: str = field(kw_only=False)
@@ -57,14 +56,19 @@ class FileSource(Source):
         """Every file that the samples depend on, sorted."""
         return sorted(file.uri for file in self.inputs())
 
+    @property
+    def origin_source(self) -> str:
+        """What the origins of its samples call this source."""
+        return self.title or _last_component(self.path)
+
     def origin(
         self, uri: str, place: int | str | None = None, *, name: str = "", licence: str = "", url: str = ""
     ) -> Origin:
         """Where a sample lies: `place` is its row, byte offset or the like; none means the file as a whole."""
-        title, file = _title_and_name(self.path, uri)
+        file = _name_below(self.path, uri)
         locator = file if place is None else f"{file}#{place}"
         return Origin(
-            source=self.title or title,
+            source=self.origin_source,
             locator=locator,
             name=_line(name) or locator,
             licence=_line(licence),
@@ -73,8 +77,13 @@ class FileSource(Source):
 
 
 @lru_cache(maxsize=256)
-def _title_and_name(path: str, uri: str) -> tuple[str, str]:
-    return Path(path).expanduser().absolute().name, Path(uri).relative_to(root_of(path)).as_posix()
+def _last_component(path: str) -> str:
+    return Path(path).expanduser().absolute().name
+
+
+@lru_cache(maxsize=256)
+def _name_below(path: str, uri: str) -> str:
+    return Path(uri).relative_to(root_of(path)).as_posix()
 
 
 def find_files(path: str, suffixes: Sequence[str], *, who: str) -> tuple[InputFile, ...]:

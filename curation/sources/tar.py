@@ -231,15 +231,16 @@ def _groups(uri: str, version: tuple[int, int]) -> tuple[Group, ...]:
     except TarError as failure:
         error = str(failure)
     close(error)
-    if error and not groups:
-        groups.append(Group(key="", offset=0, members=(), fault=error))
+    if not groups:  # a shard that lost everything must not vanish without a word
+        groups.append(Group(key="", offset=0, members=(), fault=error or "the tar holds no samples: write it again, or remove it"))
     return tuple(groups)
 
 
 def tar_groups(uri: str) -> tuple[Group, ...]:
     """The samples of a tar, from its headers; kept per process while the file does not change.
 
-    The last group of a tar that is cut or broken has a fault, because members of it may be missing.
+    The last group of a tar that is cut or broken has a fault, because members of it may be missing; a tar without any
+    sample is one group with a fault.
 
     Raises:
         OSError: the file cannot be read.

@@ -50,8 +50,8 @@ def text(data: str) -> Branch:
     return branch(
         "text",
         _text_source(data),
-        NormalizeTurns(),
         Words(low=5, high=100_000),
+        NormalizeTurns(),
         CharacterRatio(characters="alphabetic", low=0.6),
         ExactDedup(by="text"),
     )
@@ -86,8 +86,8 @@ def conversations(data: str) -> Branch:
     return branch(
         "conversations",
         ConversationSource(f"{data}/conversations.jsonl", media=media),
-        NormalizeTurns(),
         Words(low=1),
+        NormalizeTurns(),
         Decodable(),
         ExactDedup(),
     )

@@ -151,8 +151,11 @@ def test_a_large_member_is_referred_to_and_never_inline(tmp_path: Path) -> None:
     assert medium.digest == hashlib.sha256(bytes(size)).hexdigest()
 
 
-def test_an_empty_tar_gives_no_samples_and_a_compressed_one_is_refused(tmp_path: Path) -> None:
-    assert read_all(WebDatasetSource(write(tmp_path / "a.tar", []))) == []
+def test_an_empty_tar_is_one_bad_sample_and_a_compressed_one_is_refused(tmp_path: Path) -> None:
+    kept, bad = split(WebDatasetSource(write(tmp_path / "a.tar", [])))
+    assert (kept, [sample.origin.name for sample in bad]) == ([], ["a.tar#0"])
+    assert "a.tar" in bad[0].message
+    assert "holds no samples" in bad[0].message
     (tmp_path / "b.tar.gz").write_bytes(b"x")
     with pytest.raises(RecipeError, match="compressed"):
         WebDatasetSource(str(tmp_path / "b.tar.gz")).parts(PartLimits())
