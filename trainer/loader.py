@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -85,7 +85,9 @@ class PackReader(TorchDataset[LoadedPack]):
         for sample in self.plan.pack(number) if number != FILLER else ():
             stored, shard = self._read(int(sample))
             try:
-                one = self.encoder(stored)
+                one = _cut_text(
+                    self.encoder(stored), int(self.plan.dataset.length[sample]), self.plan.stage.pack_tokens
+                )
             except SAMPLE_ERRORS as error:
                 failures.append(
                     Failure(key=stored.key, shard=str(shard), error=type(error).__name__, message=str(error))
@@ -127,6 +129,13 @@ class PackReader(TorchDataset[LoadedPack]):
                 f"{wanted[1]}. "
                 "The index was counted with another tokenizer or processor: curate again with this version"
             )
+
+
+def _cut_text(encoded: Encoded, planned: int, limit: int) -> Encoded:
+    """A text that the plan shortened, cut to `limit` tokens; everything else as it is."""
+    if planned < limit or len(encoded.tokens) <= limit or len(encoded.grids):
+        return encoded
+    return replace(encoded, tokens=encoded.tokens[:limit], labels=encoded.labels[:limit])
 
 
 def empty_batch() -> PackedBatch:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,11 +30,11 @@ SHUFFLE_WINDOW = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """One epoch.
+    """One epoch. `dataset` is what was planned for: texts that are longer than a pack are shortened to one.
 
     `samples` holds sample numbers pack after pack; pack g is `samples[bounds[g]:bounds[g + 1]]`. Step s is the packs
     s * step_packs ... (the last step may have fewer), neighbours of like cost. `dropped` counts samples left out,
-    per reason.
+    per reason; `shortened` counts texts that are cut at their end.
     """
 
     dataset: Dataset
@@ -45,6 +45,7 @@ class Plan:
     bounds: np.ndarray  # G+1
     flops: np.ndarray  # G
     dropped: Counter[str]
+    shortened: int = 0
 
     @property
     def num_packs(self) -> int:
@@ -93,6 +94,7 @@ def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, ep
         UsageError: no sample fits a pack.
     """
     seen = draw(dataset.branch, dataset.branches, stage.repeats, seed=seed, epoch=epoch)
+    dataset, cut = shorten_texts(dataset, stage.pack_tokens)
     seen, dropped = _that_fit(dataset, stage, seen)
     if not len(seen):
         raise UsageError(
@@ -122,6 +124,7 @@ def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, ep
         bounds=np.concatenate([[0], np.cumsum(sizes[order])]),
         flops=costs[order],
         dropped=dropped,
+        shortened=int(cut[seen].sum()),
     )
 
 
@@ -136,6 +139,18 @@ def plan_digest(dataset: Dataset, stage: Stage, flops: FlopModel, seed: int) -> 
         sorted(stage.repeats.items()),
     )
     return hashlib.sha256(repr((dataset.digest, order, flops, seed)).encode()).hexdigest()[:32]
+
+
+def shorten_texts(dataset: Dataset, limit: int) -> tuple[Dataset, np.ndarray]:
+    """The dataset with texts (samples without media) of more than `limit` tokens cut to it, and which they are.
+
+    Source: the reference cuts every sample to the model's maximum of 16,384 tokens; cutting visual tokens would break a
+    sample, so those with media are left out instead.
+    """
+    cut = (dataset.length > limit) & (dataset.patches == 0)
+    length = np.where(cut, limit, dataset.length)
+    loss_tokens = np.where(cut, np.minimum(dataset.loss_tokens, limit - 1), dataset.loss_tokens)
+    return replace(dataset, length=length, loss_tokens=loss_tokens, exact=dataset.exact & ~cut), cut
 
 
 def _that_fit(dataset: Dataset, stage: Stage, seen: np.ndarray) -> tuple[np.ndarray, Counter[str]]:

@@ -33,6 +33,7 @@ def summarise(plan: Plan, world: int) -> dict[str, Any]:
         "digest": plan.digest,
         "samples": len(plan.samples),
         "dropped": dict(plan.dropped),
+        "shortened": plan.shortened,
         "packs": plan.num_packs,
         "steps": plan.num_steps,
         "step_packs": stage.step_packs,
@@ -67,6 +68,7 @@ def describe_summary(summary: dict[str, Any]) -> str:
         "by the fuller of the two {fill:.1%}".format_map(summary),
         "{world_size} ranks: busiest over mean {flop_imbalance:.3f}; {flops:.3g} flops in all".format_map(summary),
         *(f"left out {count:,} samples: {reason}" for reason, count in summary["dropped"].items()),
+        *([f"cut {summary['shortened']:,} texts to a pack's length"] if summary["shortened"] else []),
         "",
         f"{'branch':<20}{'samples':>12}{'tokens':>16}{'share':>8}{'supervised':>16}",
     ]

@@ -243,12 +243,14 @@ def _steps_of_epochs(dataset: Dataset, stage: Stage, flops: FlopModel, seed: int
 
 
 def _report_drops(plan: Plan, world: World) -> None:
-    if world.first:
-        for reason, count in plan.dropped.items():
-            print(
-                f"plan: epoch {plan.epoch}: left out {count:,} of {len(plan.dataset):,} samples: {reason}",
-                file=sys.stderr,
-            )
+    """Say what the plan leaves out or cuts: nothing is dropped in silence."""
+    if not world.first:
+        return
+    head = f"plan: epoch {plan.epoch}:"
+    for reason, count in plan.dropped.items():
+        print(f"{head} left out {count:,} of {len(plan.dataset):,} samples: {reason}", file=sys.stderr)
+    if plan.shortened:
+        print(f"{head} cut {plan.shortened:,} texts to {plan.stage.pack_tokens:,} tokens", file=sys.stderr)
 
 
 def _quarantine(out: Path, packs: Sequence[LoadedPack]) -> None:

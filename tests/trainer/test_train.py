@@ -154,11 +154,16 @@ def test_many_bad_samples_stop_the_run(tmp_path: Path) -> None:
         train(settings(shards, tmp_path / "out"))
 
 
-def test_steps_left_out_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    long = Made(branch="text", turns=[{"role": "assistant", "text": "many words " * 400}])
-    shards = write_dataset(tmp_path / "shards", [text_sample(n) for n in range(9)] + [long])
+def test_what_is_left_out_or_cut_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Made(branch="text", turns=[{"role": "assistant", "text": "many words " * 400}])
+    picture = Made(branch="image_text", turns=colour_sample(0).turns, images=[colour_image("red", 280, 280)])
+    shards = write_dataset(tmp_path / "shards", [*(text_sample(n) for n in range(9)), text, picture])
     assert main(["run", "stage3", "--shards", str(shards), "--out", str(tmp_path / "out"), *FLAGS]) == 0
-    assert "left out 1 of 10 samples: tokens above pack_tokens" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "left out 1 of 11 samples: tokens above pack_tokens" in printed
+    assert "cut 1 texts to 256 tokens" in printed
+    assert sum(line["samples"] for line in metrics(tmp_path / "out")) == 10
+    assert max(line["tokens"] for line in metrics(tmp_path / "out")) <= 2 * 256
 
 
 def test_commands_answer_with_exit_codes_and_one_line(

@@ -52,8 +52,10 @@ def test_plan_shows_every_sample_once_or_counts_why_not() -> None:
     plan = plan_of(dataset)
     assert len(np.unique(plan.samples)) == len(plan.samples)
     assert len(plan.samples) + sum(plan.dropped.values()) == len(dataset)
-    assert plan.dropped["tokens above pack_tokens"] == int((dataset.length > 4096).sum()) > 0
-    assert plan.sums(dataset.length).max() <= 4096
+    long = dataset.length > 4096
+    assert plan.dropped["tokens above pack_tokens"] == int((long & (dataset.patches > 0)).sum()) > 0
+    assert plan.shortened == int((long & (dataset.patches == 0)).sum()) > 0
+    assert plan.sums(plan.dataset.length).max() <= 4096
     assert plan.sums(dataset.patches).max() <= 16384
 
 
@@ -146,8 +148,8 @@ def test_repeating_an_unknown_branch_names_those_there_are() -> None:
 
 
 def test_a_plan_without_samples_is_refused() -> None:
-    with pytest.raises(UsageError, match="tokens above pack_tokens"):
-        plan_of(made(100), replace(STAGE, pack_tokens=10))
+    with pytest.raises(UsageError, match="patches above pack_patches"):
+        plan_of(made(100), replace(STAGE, pack_patches=1, repeats={"text": 0.0}))
 
 
 def test_summary_accounts_for_all_tokens() -> None:
@@ -157,6 +159,6 @@ def test_summary_accounts_for_all_tokens() -> None:
     assert (
         sum(row["tokens"] for row in summary["branches"].values())
         == summary["tokens"]
-        == dataset.length[plan.samples].sum()
+        == plan.dataset.length[plan.samples].sum()
     )
     assert summary["fill"] > 0.97
