@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
@@ -165,10 +166,16 @@ def render_chat(turns: Sequence[Turn], visuals: Sequence[Visual], *, generation:
 
 
 def count_tokens(turns: Sequence[Turn], visuals: Sequence[Visual], tokenizer: Encoder) -> tuple[int, int]:
-    """Text tokens (all but placeholders) and tokens that the loss sums over."""
-    bare = [replace(visual, tokens=(0,) * len(visual.tokens)) for visual in visuals]
-    tokens, labels = encode_chat(turns, bare, tokenizer, placeholder_ids=_SHOWN_IDS)
-    return len(tokens), int((labels != IGNORED).sum())
+    """Text tokens (all but placeholders) and tokens that the loss sums over: what `encode_chat` gives, only counted."""
+    counts = dict.fromkeys(Target, 0)
+    cut = _cutter(tokenizer)
+    for segment in _joined(layout(turns, visuals)):
+        if segment.what == "text":
+            counts[segment.target] += sum(len(tokenizer.encode(piece)) for piece in cut(segment.text))
+        elif segment.what == "token":
+            counts[segment.target] += 1
+    watched = min(counts[Target.WATCH], counts[Target.RESPOND])
+    return sum(counts.values()), counts[Target.ANSWER] + watched + counts[Target.RESPOND]
 
 
 def placeholder_ids(tokenizer: Encoder, *, original: bool = False) -> tuple[int, int]:
@@ -327,14 +334,22 @@ def _token_id(tokenizer: Encoder, token: str) -> int:
     return found
 
 
-def _cutter(tokenizer: Encoder) -> Any:
+def _cutter(tokenizer: Encoder) -> Callable[[str], list[str]]:
     """Function that cuts text after the first character of every special literal, so that none survives."""
-    named = {*SPECIAL_TOKENS, *getattr(tokenizer, "literals", ())}
+    return _cutter_of(frozenset(getattr(tokenizer, "literals", ())))
+
+
+@lru_cache(maxsize=16)
+def _cutter_of(literals: frozenset[str]) -> Callable[[str], list[str]]:
+    named = {*SPECIAL_TOKENS, *literals}
     others = sorted(re.escape(name) for name in named if len(name) > 1 and not re.fullmatch(_LITERAL, name))
     # Each look-ahead matches without consuming, so literals that overlap are all found.
     literal = re.compile("(?=" + "|".join([_LITERAL, *others]) + ")")
+    bracketed = all(name.startswith("<") for name in named)
 
     def cut(text: str) -> list[str]:
+        if bracketed and "<" not in text:
+            return [text] if text else []
         starts = [match.start() + 1 for match in literal.finditer(text)]
         return [text[a:b] for a, b in zip([0, *starts], [*starts, len(text)], strict=True) if b > a]
 

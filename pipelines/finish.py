@@ -57,6 +57,7 @@ def publish(plan: Plan, plan_id: str, store: Store, graph: Graph) -> Manifest:
         origins=_added(f["sources"] for f in settled),
     )
     _remove_others(store, plan_id)
+    _remove_copies(store)
     write_manifest(plan.out, manifest)
     store.commit(plan_id, "manifest", [plan.out / "manifest.json"], {"shards": len(entries)})
     return manifest
@@ -93,3 +94,9 @@ def _remove_others(store: Store, plan_id: str) -> None:
         for path in (store.root / folder).glob("*"):
             if str(path.relative_to(store.root)) not in ours:
                 path.unlink()
+
+
+def _remove_copies(store: Store) -> None:
+    """Copies of media that the shards now hold."""
+    for path in store.work.glob("*/bring-*.bin"):
+        path.unlink()

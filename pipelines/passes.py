@@ -141,8 +141,8 @@ class Pass:
             self.guard.beat(sum(medium.size for medium in item.media))
             if row in self.poison and self.poison[row][0] == self.branch.source.name:
                 raise SampleError(self.poison[row][1], kind="WorkerDied")
-            if any(medium.reference is None for medium in item.media):
-                raise SampleError("a medium has no reference: its source must say where the bytes lie")
+            if any(medium.reference is None or not medium.digest for medium in item.media):
+                raise SampleError("a medium has no reference or no digest: its source must say where its bytes lie")
             return replace(item, media=tuple(probe_media(medium) for medium in item.media))
         except SampleError as error:
             return BadSample(origin=item.origin, error=error.kind, message=str(error), retryable=error.retryable)

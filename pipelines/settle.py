@@ -17,7 +17,7 @@ from pipelines.guard import Guard
 from pipelines.passes import after_segment
 from pipelines.plan import BranchPlan, Plan
 from pipelines.store import Store, atomic
-from pipelines.tables import COUNT_SCHEMA
+from pipelines.tables import COUNT_SCHEMA, column_of
 
 FATE = {"node": pl.String, "reason": pl.String, "quarantined": pl.Boolean, "error": pl.String, "message": pl.String, "retryable": pl.Boolean}
 QUARANTINE_SCHEMA = pl.Schema({
@@ -33,10 +33,10 @@ def settle(plan: Plan, plan_id: str, store: Store, branch: BranchPlan, part_name
     files = [_write(store.root / "ledger" / f"{name}.parquet", ledger_rows(plan, branch, part_name, fates))]
     if (bad := quarantine_rows(branch, part_name, fates)).height:
         files.append(_write(store.root / "quarantine" / f"{name}.parquet", bad))
-    brought, spill = bring(store, plan_id, branch, part_name, guard)
-    files += spill
+    brought, copies = bring(store, plan_id, branch, part_name, guard)
     files.append(store.write_table(plan_id, f"bring-{name}", brought))
-    return store.commit(plan_id, f"settle-{name}", files, _facts(branch, fates, brought))
+    # Copies are not hashed here: the shard checks every medium against the digest it had when it was read.
+    return store.commit(plan_id, f"settle-{name}", files, _facts(branch, fates, brought), unhashed=copies)
 
 
 def fates_of(store: Store, plan_id: str, branch: BranchPlan, part_name: str) -> pl.DataFrame:
@@ -122,7 +122,7 @@ def bring(store: Store, plan_id: str, branch: BranchPlan, part_name: str, guard:
         return rows.sort("shard", "id"), []
     path = store.work / plan_id / f"bring-{branch.name}-{part_name}.bin"
     _copy(path, cells, guard)
-    rows = rows.with_columns(media=pl.Series("media", media, dtype=rows.schema["media"]))
+    rows = rows.with_columns(column_of("media", media, rows.schema["media"]))
     return rows.sort("shard", "id"), [path]
 
 
@@ -130,7 +130,7 @@ def _copy(path: Path, cells: list[dict[str, Any]], guard: Guard) -> None:
     """Copy the bytes of Parquet cells into one file, and point the cells there."""
     references = [Reference(uri=m["uri"], member=m["member"], offset=m["offset"], size=m["size"]) for m in cells]
     offset = 0
-    with atomic(path) as temporary, temporary.open("wb", buffering=1 << 20) as file:
+    with atomic(path, durable=False) as temporary, temporary.open("wb", buffering=0) as file:
         for medium, data in zip(cells, read_references(references), strict=True):
             guard.beat(len(data))
             file.write(data)

@@ -1,5 +1,6 @@
 """Shard: one tar and its index, from what the settled parts bring to it. Encoded bytes reach it unchanged."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -38,7 +39,8 @@ def write_shard(plan: Plan, plan_id: str, store: Store, number: int, parts: Sequ
         "name": path.name, "sha256": shard.sha256, "index_sha256": sha256_file(index), "samples": shard.samples, "bytes": shard.bytes,
         "text_tokens": samples["text_tokens"].sum(), "visual_tokens": samples["visual_tokens_kept"].sum(),
     }  # fmt: skip
-    return store.commit(plan_id, f"shard-{number:06d}", [path, index], entry)
+    digests = {path: shard.sha256, index: entry["index_sha256"]}
+    return store.commit(plan_id, f"shard-{number:06d}", [path, index], entry, known=digests)
 
 
 def _add(shard: ShardWriter, sample: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +80,16 @@ def _index_medium(medium: dict[str, Any], grid: dict[str, int], member: str) -> 
 
 
 def _pieces(medium: dict[str, Any]) -> Iterator[bytes]:
-    """The medium's bytes, piece by piece, so that a long clip never lies in memory whole."""
+    """The medium's bytes, piece by piece, so that a long clip never lies in memory whole.
+
+    Raises:
+        SampleError: they are not the bytes that were measured: the source changed while the run went on.
+    """
+    digest = hashlib.sha256()
     for start in range(0, medium["size"], PIECE):
         size = min(PIECE, medium["size"] - start)
-        yield read_reference(Reference(uri=medium["uri"], member=medium["member"], offset=medium["offset"] + start, size=size))
+        piece = read_reference(Reference(uri=medium["uri"], member=medium["member"], offset=medium["offset"] + start, size=size))
+        digest.update(piece)
+        yield piece
+    if digest.hexdigest() != medium["digest"]:
+        raise SampleError(f"{medium['uri']} {medium['member']}: its bytes changed since they were measured: run again")

@@ -22,14 +22,15 @@ from curation.operator import OperatorError
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes it, on disk, when the block ends; nothing is left when it raises."""
+def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes it when the block ends, on disk if durable; nothing is left when it raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -72,7 +73,7 @@ class Store:
             marker = json.loads(self.marker(node, name).read_text(encoding="utf-8"))
             for relative, (size, digest) in marker["files"].items():
                 path = self.root / relative
-                if path.stat().st_size != size or sha256_file(path) != digest:
+                if path.stat().st_size != size or (digest and sha256_file(path) != digest):
                     return None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # no marker, or a damaged one: the task is simply not done
@@ -82,9 +83,24 @@ class Store:
         """The facts of a committed task, without looking at its files again."""
         return json.loads(self.marker(node, name).read_text(encoding="utf-8"))["facts"]
 
-    def commit(self, node: str, name: str, files: Sequence[Path], facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Publish the marker of files that are already in place."""
-        listed = {str(p.relative_to(self.root)): [p.stat().st_size, sha256_file(p)] for p in sorted(files)}
+    def commit(
+        self,
+        node: str,
+        name: str,
+        files: Sequence[Path],
+        facts: Mapping[str, Any],
+        *,
+        known: Mapping[Path, str] | None = None,
+        unhashed: Sequence[Path] = (),
+    ) -> dict[str, Any]:
+        """Publish the marker of files that are already in place.
+
+        Args:
+            known: digests that were computed while writing. unhashed: files whose bytes their reader checks, listed by size only.
+        """
+        digests = {**dict.fromkeys(unhashed, ""), **(known or {})}
+        paths = sorted([*files, *unhashed])
+        listed = {str(p.relative_to(self.root)): [p.stat().st_size, digests[p] if p in digests else sha256_file(p)] for p in paths}
         write_json(self.marker(node, name), {"files": listed, "facts": facts})
         return dict(facts)
 

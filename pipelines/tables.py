@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from curation.sample import BadSample, Media, Origin, Reference, Sample, turns_from_json, turns_to_json
 
@@ -52,7 +53,7 @@ def _media_row(medium: Media) -> dict[str, Any]:
 
 def base_table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """A base table from its rows."""
-    return pl.DataFrame({name: [row.get(name) for row in rows] for name in BASE_SCHEMA}, schema=BASE_SCHEMA, strict=False)
+    return columns_of(rows, BASE_SCHEMA)
 
 
 def sample_of(row: Mapping[str, Any]) -> Sample:
@@ -71,4 +72,12 @@ def _medium_of(medium: Mapping[str, Any]) -> Media:
 def columns_of(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
     """Rows as a table of exactly this schema; absent values are null."""
     rows = list(rows)
-    return pl.DataFrame({name: [row.get(name) for row in rows] for name in schema}, schema=dict(schema), strict=False)
+    return pl.DataFrame([column_of(name, [row.get(name) for row in rows], kind) for name, kind in schema.items()])
+
+
+def column_of(name: str, values: list[Any], kind: pl.DataType | type[pl.DataType]) -> pl.Series:
+    """A column of Python values. Nested ones go through Arrow, which builds them in one piece."""
+    if isinstance(kind, pl.List):
+        arrow = pl.Series(name, [], dtype=kind).to_arrow().type
+        return pl.Series(name, pa.array(values, type=arrow), dtype=kind)
+    return pl.Series(name, values, dtype=kind, strict=False)

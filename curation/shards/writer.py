@@ -5,6 +5,7 @@ and on disk, so a shard with its final name is whole. (webdataset's own writer l
 raises; Python's tarfile is three times slower.)
 """
 
+import ctypes
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 BLOCK = 512
+FLUSH_BYTES = 8 << 20  # write to disk as we go, so that the fsync at the end has little left to wait for
 MAX_MEMBER_BYTES = 8 << 30  # eleven octal digits: the ustar limit
 
 
@@ -32,6 +34,7 @@ class ShardWriter:
         self.path = path
         self.samples = 0
         self.bytes = 0
+        self._flushed = 0
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self._file = self._temporary.open("wb", buffering=1 << 20)
         self._sha256 = hashlib.sha256()
@@ -79,6 +82,18 @@ class ShardWriter:
         self._file.write(data)
         self._sha256.update(data)
         self.bytes += len(data)
+        if self.bytes - self._flushed >= FLUSH_BYTES:
+            start_writeback(self._file.fileno(), self._flushed, self.bytes - self._flushed)
+            self._flushed = self.bytes
+
+
+def start_writeback(file: int, offset: int, size: int) -> None:
+    """Ask the kernel to begin writing a range of an open file to disk; does not wait, and is only a hint."""
+    if _sync_file_range is not None:
+        _sync_file_range(file, ctypes.c_int64(offset), ctypes.c_int64(size), 2)  # SYNC_FILE_RANGE_WRITE
+
+
+_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux only
 
 
 def tar_header(name: str, size: int) -> bytes:

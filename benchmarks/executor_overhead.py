@@ -1,0 +1,179 @@
+"""What curation costs beyond the work itself: our run on Ray beside a bare two-process pool, same images, same decoder, one run.
+
+    python benchmarks/executor_overhead.py --images DIR/image_text-*.parquet [--seconds 60] [--rounds 3]
+
+The pool reads the same Parquet rows, decodes and measures every picture with the same functions (geometry, words, full decode, content
+digest, token counts), and writes the same encoded bytes into tars with Python's tarfile. It keeps no ledger, no scores and no checksums of
+what it wrote, decides nothing over all samples, mixes nothing and cannot resume. Without --images, synthetic pictures are used. Ray's
+start-up is not counted; it is the same for any job.
+"""
+
+import argparse
+import glob
+import hashlib
+import io
+import json
+import multiprocessing
+import statistics
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from curation.filters import AspectRatio, Decodable, ShortSide, Words
+from curation.media.decode import decode_image
+from curation.operator import PartLimits
+from curation.sample import SampleError, caption_turns
+from curation.select import ExactDedup
+from curation.sources import ParquetSource
+from curation.sources.synthetic import write_synthetic
+from curation.tokens import load_tokenizer
+from model.chat import Visual, count_tokens, split_turns
+from model.geometry import Medium, plan_grids
+from model.stages import STAGE_RULES
+from pipelines.local import ONE_THREAD, environment
+from pipelines.plan import make_plan
+from pipelines.recipe import Recipe, branch
+from pipelines.run import run
+
+WORKERS = 2
+RULES = STAGE_RULES["stage1"]
+
+
+def recipe(data: str) -> Recipe:
+    """Header measures, a full decode of every picture, exact dedup, shards."""
+    images = branch(
+        "images",
+        ParquetSource(f"{data}/*.parquet", id="id"),
+        AspectRatio(high=10.0),
+        ShortSide(low=1),
+        Words(low=0),
+        Decodable(),
+        ExactDedup(by="content"),
+    )
+    return Recipe(stage="stage1", branches=(images,))
+
+
+def repeat_with_fresh_ids(files: list[str], folder: Path, *, copies: int) -> int:
+    """Files of some 4,000 rows that repeat the given ones with other ids and captions, so nothing is a duplicate; returns the rows."""
+    table = pa.concat_tables([pq.read_table(file, columns=["image", "text"]) for file in files])
+    for copy in range(0, copies, 2):
+        repeated = pa.concat_tables([table] * min(2, copies - copy))
+        ids = [f"{copy}-{i}" for i in range(repeated.num_rows)]
+        text = [f"{t or ''} ({i})" for t, i in zip(repeated["text"].to_pylist(), ids, strict=True)]
+        fresh = pa.table({"id": ids, "image": repeated["image"], "text": text})
+        pq.write_table(fresh, folder / f"{copy:03d}.parquet", row_group_size=100, compression="snappy")
+    return table.num_rows * copies
+
+
+def bare_part(task: tuple[str, int, str]) -> int:
+    """Read, decode, measure and write one run of row groups: what any loop over the data would do."""
+    file, group, out = task
+    table = pq.ParquetFile(file).read_row_group(group, columns=["id", "image", "text"])
+    written = 0
+    with tarfile.open(out, "w") as tar:
+        for row in table.to_pylist():
+            measures = measure(row)
+            if measures is None:
+                continue
+            for suffix, data in (
+                (".jpg", row["image"]),
+                (".json", json.dumps({"text": row["text"], **measures}).encode()),
+            ):
+                member = tarfile.TarInfo(row["id"] + suffix)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+            written += 1
+    return written
+
+
+def measure(row: dict[str, Any]) -> dict[str, Any] | None:
+    """The numbers that the recipe takes of one picture; None where it does not decode."""
+    try:
+        pixels = decode_image(row["image"])
+    except SampleError:
+        return None
+    high, wide = pixels.shape[:2]
+    (grid,) = plan_grids([Medium("image", high, wide)], RULES)
+    turns = split_turns(caption_turns(row["text"]), ["image"])
+    tokens = count_tokens(turns, [Visual(kind="image", tokens=(grid.tokens(RULES.image_merge),))], load_tokenizer(""))
+    digest = hashlib.sha256(row["image"]).hexdigest()
+    return {
+        "ratio": max(high, wide) / min(high, wide),
+        "short": min(high, wide),
+        "words": len(row["text"].split()),
+        "tokens": tokens,
+        "digest": digest,
+    }
+
+
+def bare(data: Path, out: Path) -> float:
+    """Seconds of the bare pool, its start-up not counted."""
+    tasks = []
+    for file in sorted(data.glob("*.parquet")):
+        groups = pq.ParquetFile(file).num_row_groups
+        tasks += [(str(file), g, str(out / f"{file.stem}-{g}.tar")) for g in range(groups)]
+    with environment(ONE_THREAD), multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        pool.map(abs, range(WORKERS))
+        start = time.perf_counter()
+        written = sum(pool.imap_unordered(bare_part, tasks))
+        seconds = time.perf_counter() - start
+    print(f"  bare pool   {seconds:7.1f} s  {written:,} images", flush=True)
+    return seconds
+
+
+def ours(data: Path, out: Path, rows: int) -> float:
+    """Seconds of our run on Ray, up to the manifest."""
+    start = time.perf_counter()
+    plan = make_plan(recipe(str(data)), out, limits=PartLimits(rows=rows))
+    result = run(plan, executor="ray", workers=WORKERS, quiet=True)
+    seconds = time.perf_counter() - start
+    print(f"  ours on Ray {seconds:7.1f} s  {sum(s.samples for s in result.manifest.shards):,} samples", flush=True)
+    return seconds
+
+
+def main() -> None:
+    """Print both, and the ratio."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--images", nargs="*", default=[])
+    options.add_argument("--seconds", type=float, default=60.0, help="aim at this much work")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--part-rows", type=int, default=1024)
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
+        root = Path(folder)
+        files = [f for pattern in given.images for f in sorted(glob.glob(pattern))]
+        if not files:
+            write_synthetic(str(root / "synthetic"), samples=2000, seed=0, defects=0.0)
+            files = [str(p) for p in sorted((root / "synthetic").glob("image_text-*.parquet"))]
+        once = root / "once"
+        once.mkdir()
+        repeat_with_fresh_ids(files, once, copies=1)
+        copies = max(1, round(given.seconds / bare(once, once)))
+        data = root / "data"
+        data.mkdir()
+        print(f"{repeat_with_fresh_ids(files, data, copies=copies):,} images", flush=True)
+        ratios = []
+        with environment(ONE_THREAD):
+            ray.init(
+                num_cpus=WORKERS,
+                include_dashboard=False,
+                object_store_memory=128 << 20,
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
+        for turn in range(given.rounds):
+            tars = root / f"bare{turn}"
+            tars.mkdir()
+            ratios.append(ours(data, root / f"ours{turn}", given.part_rows) / bare(data, tars))
+        ray.shutdown()
+        print(f"ours / bare: median {statistics.median(ratios):.3f}, {', '.join(f'{r:.3f}' for r in ratios)}")
+
+
+if __name__ == "__main__":
+    main()
