@@ -90,7 +90,8 @@ class Saver:
             if self._world.first:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise RunError(
-                f"{temporary}: checkpoint of step {step} was not saved ({error}). Free the disk and run the same "
+                f"{temporary}: checkpoint of step {step} was not saved ({_cause(error)}). Free the disk and run the "
+                f"same "
                 f"command again"
             ) from error
         if self._world.first:  # its part ends last: it gathers what all ranks wrote
@@ -143,7 +144,8 @@ def load(step: Path, model: nn.Module, optimizer: AdamW | None = None, *, alone:
         dcp_loader.load(_state(model, optimizer), checkpoint_id=step, no_dist=alone)
     except (CheckpointException, OSError, RuntimeError, ValueError) as error:
         raise ContractError(
-            f"{step}: cannot be loaded into this model ({error}). Use another checkpoint, or the model that it was "
+            f"{step}: cannot be loaded into this model ({_cause(error)}). Use another checkpoint, or the model that "
+            f"it was "
             f"saved from"
         ) from error
 
@@ -155,6 +157,14 @@ def _state(model: nn.Module, optimizer: AdamW | None) -> dict[str, Any]:
     if optimizer is not None:
         state["optimizer"] = {names[parameter]: values for parameter, values in optimizer.state.items()}
     return state
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong, on one line; torch gathers the failures of all ranks with their stacks."""
+    if isinstance(error, CheckpointException):
+        rank, (error, _) = next(iter(error.failures.items()))
+        return f"rank {rank}: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return " ".join(str(error).split())
 
 
 def _allow_one_process() -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -226,3 +227,17 @@ def test_a_run_asked_to_stop_saves_and_says_how_to_go_on(mixed: Path, tmp_path: 
     step = latest(tmp_path)
     assert step is not None
     assert read_progress(step).step == len(metrics(tmp_path))
+
+
+def test_a_disk_that_is_full_at_a_save_leaves_the_checkpoint_before(mixed: Path, tmp_path: Path) -> None:
+    train(settings(mixed, tmp_path, steps=2))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # a file may grow to 1 MiB: writing the weights fails
+    try:
+        with pytest.raises(RunError, match=r"^[^\n]*step 4 was not saved [^\n]*Free the disk[^\n]*$"):
+            train(settings(mixed, tmp_path, steps=4))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["LATEST", "step_2"]
+    assert train(settings(mixed, tmp_path, steps=4)).step == 4
+    assert [line["step"] for line in metrics(tmp_path)] == [1, 2, 3, 4]
