@@ -105,9 +105,11 @@ class Worker:
             return facts | {"reused": True}
         assert segment.select is not None
         tables = [select_input(self.store, branch, task.segment, name).with_columns(part=pl.lit(name)) for name in task.parts]
+        # A part of which nothing is left has no signatures, not even their columns.
+        tables = [table for table in tables if table.height] or tables[:1]
         table = pl.concat(tables, how="vertical_relaxed")
         guard.at(segment.select.name, 0, table.height)
-        chosen = segment.select.choose(table.drop("part", "row"))
+        chosen = segment.select.choose(table.drop("part", "row")) if table.height else table.select("id", duplicate_of=pl.lit(None, pl.String))
         dropped = table.select("part", "row", "id").join(chosen.select("id", "duplicate_of"), on="id", how="inner").sort("part", "row")
         path = self.store.write_table(segment.select_id, "dropped", dropped)
         counts = {"seen": table.height, "kept": table.height - dropped.height, "dropped": {segment.select.VERDICT: dropped.height}}
