@@ -91,8 +91,7 @@ class Saver:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise RunError(
                 f"{temporary}: checkpoint of step {step} was not saved ({_cause(error)}). Free the disk and run the "
-                f"same "
-                f"command again"
+                "same command again"
             ) from error
         if self._world.first:  # its part ends last: it gathers what all ranks wrote
             self._publish(temporary, step)
@@ -145,8 +144,8 @@ def load(step: Path, model: nn.Module, optimizer: AdamW | None = None, *, alone:
     except (CheckpointException, OSError, RuntimeError, ValueError) as error:
         raise ContractError(
             f"{step}: cannot be loaded into this model ({_cause(error)}). Use another checkpoint, or the model that "
-            f"it was "
-            f"saved from"
+            "it was "
+            "saved from"
         ) from error
 
 

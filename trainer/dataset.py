@@ -182,7 +182,7 @@ def _recount(
         if fixed and (videos or "patch" in fixed):
             raise ContractError(
                 f"{path}: row {number} was counted with another {', '.join(fixed)}, which needs the pixels to count "
-                f"again. Curate this dataset for the stage that you train "
+                "again. Curate this dataset for the stage that you train "
                 f"({json.dumps({name: getattr(rules, name) for name in fixed})})"
             )
         grids = plan_grids([Medium(m["kind"], m["height"], m["width"], m["grid_frames"] or 1) for m in media], rules)

@@ -114,7 +114,7 @@ class PackReader(TorchDataset[LoadedPack]):
         except (OSError, ValueError, LookupError) as error:
             raise ContractError(
                 f"{path}: row {dataset.row[sample]} cannot be read ({error}). Run vl3-curate verify, then copy or "
-                f"curate again"
+                "curate again"
             ) from error
 
     def _check(self, sample: int, encoded: Encoded, key: str, shard: Path) -> None:

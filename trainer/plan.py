@@ -99,7 +99,7 @@ def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, ep
     if not len(seen):
         raise UsageError(
             f"{stage.name}: none of {len(dataset)} samples can be trained on ({dict(dropped)}). Raise --pack-tokens, "
-            f"or curate again"
+            "or curate again"
         )
     seen = seen[_shuffle(dataset.shard[seen], seed=seed, epoch=epoch)]
     numbers = pack_windows(

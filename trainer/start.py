@@ -33,7 +33,7 @@ def find_step(path: Path) -> Path | None:
         return None
     raise UsageError(
         f"{path}: no run, no checkpoint and no model directory. Give one that holds checkpoints/LATEST, trainer.json "
-        f"or config.json"
+        "or config.json"
     )
 
 
@@ -46,7 +46,7 @@ def read_model(path: Path) -> tuple[VideoLLaMA3, Processor]:
     if not described.is_dir():
         raise UsageError(
             f"{described}: not there, so {step} has no config and tokenizer. Keep a step inside its run, or export "
-            f"it first"
+            "it first"
         )
     model = VideoLLaMA3(ModelConfig.from_pretrained(described))
     load(step, model)

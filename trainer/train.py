@@ -217,7 +217,7 @@ def _stop_if_needed(run: Run, saver: Saver, asked: bool, in_a_row: int, seen: in
         saver.wait()
         raise RunError(
             f"{where}: {in_a_row} steps in a row had no finite gradient. Lower the learning rate, or look at the "
-            f"packs in metrics.jsonl"
+            "packs in metrics.jsonl"
         )
     if run.progress.failures > max(16, MAX_FAILED * seen):
         saver.wait()
@@ -232,7 +232,7 @@ def _resumable(saved: Progress, wanted: Progress, step: Path) -> Progress:
     if (saved.stage, saved.plan) != (wanted.stage, wanted.plan):
         raise UsageError(
             f"{step}: is of {saved.stage} under plan {saved.plan}, asked is {wanted.stage} under plan {wanted.plan}: "
-            f"other shards, packing, "
+            "other shards, packing, "
             "model or seed. Give another --out; to start from these weights, give --init"
         )
     return saved
