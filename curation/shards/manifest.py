@@ -12,7 +12,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ShardEntry:
-    """One tar: its name below OUT/shards, sha256, and what it holds."""
+    """One tar: its name below OUT/shards, sha256 of it and of its index, and what it holds; visual_tokens are those after pruning."""
 
     name: str
     sha256: str
@@ -66,9 +66,13 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / "manifest.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: not there, so {directory} is not a finished dataset: run (or resume) vl3-curate run")
+        raise FileNotFoundError(
+            f"{path}: not there, so {directory} is not a finished dataset: run (or resume) vl3-curate run"
+        )
     fields = json.loads(path.read_text(encoding="utf-8"))
     if fields.get("schema") != SCHEMA_VERSION:
-        raise ValueError(f"{path}: schema {fields.get('schema')}, this version reads {SCHEMA_VERSION}: curate again or use the older vl3")
+        raise ValueError(
+            f"{path}: schema {fields.get('schema')}, this version reads {SCHEMA_VERSION}: curate again or use the older vl3"
+        )
     fields["shards"] = tuple(ShardEntry(**entry) for entry in fields["shards"])
     return Manifest(**fields)
