@@ -39,7 +39,7 @@ class Batch:
         samples: Sequence[Sample],
         *,
         counters: Counter[str] | None = None,
-        beat: Callable[[int], None] = lambda num_bytes: None,
+        beat: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.samples = list(samples)
         self.counters = Counter() if counters is None else counters
@@ -164,7 +164,9 @@ def _read(medium: Media) -> bytes:
     return read_reference(medium.reference)
 
 
-def batches(samples: Iterable[Sample], *, size: int = 64, pixel_bytes: int = BATCH_PIXEL_BYTES) -> Iterator[list[Sample]]:
+def batches(
+    samples: Iterable[Sample], *, size: int = 64, pixel_bytes: int = BATCH_PIXEL_BYTES
+) -> Iterator[list[Sample]]:
     """Consecutive samples in lists of at most `size` whose images, decoded at full size, stay within `pixel_bytes`."""
     batch: list[Sample] = []
     weight = 0

@@ -45,7 +45,7 @@ class ContractError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operator(ABC):
+class Operator(ABC):  # noqa: B024  its kinds below have the abstract methods
     """What all operators share: a name for reasons and columns, and an identity."""
 
     # Raised whenever the code would give other numbers for the same settings; it is part of the identity.
@@ -181,7 +181,9 @@ def jsonable(value: Any) -> Any:
         return [jsonable(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    raise RecipeError(f"setting {value!r} of type {type(value).__name__} has no JSON form: use numbers, strings, tuples or dataclasses")
+    raise RecipeError(
+        f"setting {value!r} of type {type(value).__name__} has no JSON form: use numbers, strings, tuples or dataclasses"
+    )
 
 
 def digest(*values: Any) -> str:

@@ -172,11 +172,15 @@ def check_structure(turns: Sequence[Turn], media: Sequence[Media]) -> None:
         try:
             turn.text.encode()
         except UnicodeEncodeError:
-            raise SampleError(f"{turn.role} turn is not valid Unicode (lone surrogate): decode the source with its real encoding") from None
+            raise SampleError(
+                f"{turn.role} turn is not valid Unicode (lone surrogate): decode the source with its real encoding"
+            ) from None
     tags = [tag for turn in turns for tag in _TAG.findall(turn.text)]
     kinds = [medium.kind for medium in media]
     if tags != kinds:
-        raise SampleError(f"turns name {_count(tags)}, the sample has {_count(kinds)}: each medium needs one tag, in order")
+        raise SampleError(
+            f"turns name {_count(tags)}, the sample has {_count(kinds)}: each medium needs one tag, in order"
+        )
 
 
 def _count(kinds: Sequence[str]) -> str:

@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as error:
         return _fail(USAGE, str(error))
     except (OperatorError, ContractError) as error:
-        return _fail(FAILED, f"{type(error).__name__}: {error}. What is done is kept: run the same command again to resume")
+        return _fail(
+            FAILED, f"{type(error).__name__}: {error}. What is done is kept: run the same command again to resume"
+        )
     except BrokenPipeError:
         return DONE  # the reader of our output (head) has seen enough
     except KeyboardInterrupt:
@@ -39,26 +41,41 @@ def _fail(code: int, message: str) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(prog="vl3-curate", description="Curate image-text, video-text and text corpora into training shards.")
+    top = argparse.ArgumentParser(
+        prog="vl3-curate", description="Curate image-text, video-text and text corpora into training shards."
+    )
     commands_ = top.add_subparsers(required=True, metavar="COMMAND")
 
-    plan = _command(commands_, "plan", commands.plan, "print what would run: DAG, rows, bytes, passes over media, what is done")
+    plan = _command(
+        commands_, "plan", commands.plan, "print what would run: DAG, rows, bytes, passes over media, what is done"
+    )
     run = _command(commands_, "run", commands.run, "build the dataset, resuming what is there")
     for sub in (plan, run):
         sub.add_argument("recipe", metavar="RECIPE", help="stage1 ... stage4, demo, or path/to/file.py:function")
         sub.add_argument("--data", required=True, help="directory the recipe reads")
         sub.add_argument("--limit", type=_positive, help="at most this many samples per branch (dry run)")
         sub.add_argument("--seed", type=int, help="seed of mixture and order (default: the recipe's)")
-        sub.add_argument("--part-rows", type=_positive, default=PartLimits().rows, help="samples per unit of work (%(default)s)")
+        sub.add_argument(
+            "--part-rows", type=_positive, default=PartLimits().rows, help="samples per unit of work (%(default)s)"
+        )
     plan.add_argument("--out", type=Path, default=Path("out"), help="say what is already done there")
     plan.add_argument("--json", action="store_true", help="for machines")
     run.add_argument("--out", type=Path, required=True, help="the dataset directory")
     run.add_argument("--executor", choices=("local", "ray"), default="local")
-    run.add_argument("--workers", type=int, help="worker processes (local; 0: in this process) or CPUs of Ray; default: all")
-    run.add_argument("--sample-seconds", type=float, default=60.0, help="a sample that stands still so long is quarantined (%(default)s)")
+    run.add_argument(
+        "--workers", type=int, help="worker processes (local; 0: in this process) or CPUs of Ray; default: all"
+    )
+    run.add_argument(
+        "--sample-seconds",
+        type=float,
+        default=60.0,
+        help="a sample that stands still so long is quarantined (%(default)s)",
+    )
     run.add_argument("--quiet", action="store_true", help="no progress")
 
-    stats = _on_dataset(commands_, "stats", commands.stats, "shard statistics: samples, tokens, bytes, branches, scores, balance")
+    stats = _on_dataset(
+        commands_, "stats", commands.stats, "shard statistics: samples, tokens, bytes, branches, scores, balance"
+    )
     stats.add_argument("--json", action="store_true", help="for machines")
     _on_dataset(commands_, "report", commands.report, "write report.html again")
     explain = _on_dataset(commands_, "explain", commands.explain, "the fate of one sample, node by node")
@@ -66,22 +83,36 @@ def parser() -> argparse.ArgumentParser:
     verify = _on_dataset(commands_, "verify", commands.verify, "check everything a trainer relies on; exit 1 on fault")
     verify.add_argument("--no-decode", action="store_true", help="do not decode media")
     quarantine = _on_dataset(commands_, "quarantine", commands.quarantine, "what failed, by error")
-    quarantine.add_argument("--retry", action="store_true", help="forget failures, so that the next run tries those samples again")
+    quarantine.add_argument(
+        "--retry", action="store_true", help="forget failures, so that the next run tries those samples again"
+    )
     synth = _command(commands_, "synth", commands.synth, "write the synthetic corpora, the demo's input")
     synth.add_argument("directory", metavar="DIR", type=str)
     synth.add_argument("--samples", type=_positive, default=1000, help="in all (%(default)s)")
     synth.add_argument("--seed", type=int, default=0)
-    synth.add_argument("--defects", type=float, default=0.05, help="share of planted defects, recorded in truth.jsonl (%(default)s)")
+    synth.add_argument(
+        "--defects", type=float, default=0.05, help="share of planted defects, recorded in truth.jsonl (%(default)s)"
+    )
     return top
 
 
-def _command(commands_: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, function: Callable[[argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:
+def _command(
+    commands_: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    help_: str,
+) -> argparse.ArgumentParser:
     sub = commands_.add_parser(name, help=help_, description=help_)
     sub.set_defaults(command=function)
     return sub
 
 
-def _on_dataset(commands_: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, function: Callable[[argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:
+def _on_dataset(
+    commands_: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    help_: str,
+) -> argparse.ArgumentParser:
     sub = _command(commands_, name, function, help_)
     sub.add_argument("directory", metavar="DIR", type=Path)
     return sub

@@ -27,7 +27,9 @@ def resolve(options: argparse.Namespace) -> tuple[Plan, str]:
         recipe = dataclasses.replace(recipe, seed=options.seed)
     limits = PartLimits(rows=options.part_rows)
     seconds = getattr(options, "sample_seconds", 60.0)
-    plan = make_plan(recipe, options.out.absolute(), data=options.data, limits=limits, limit=options.limit, sample_seconds=seconds)
+    plan = make_plan(
+        recipe, options.out.absolute(), data=options.data, limits=limits, limit=options.limit, sample_seconds=seconds
+    )
     return plan, str(Path(options.recipe.rpartition(":")[0]).absolute()) if ":" in options.recipe else ""
 
 
@@ -41,11 +43,19 @@ def plan(options: argparse.Namespace) -> int:
     console.print(f"[bold]{facts['stage']}[/]  plan {facts['plan']}  seed {resolved.recipe.seed}")
     for branch in facts["branches"]:
         rows = f"{branch['rows']:,} samples" if branch["rows"] else "samples not counted yet"
-        console.print(f"\n[bold]{escape(branch['name'])}[/]  {branch['parts']:,} parts, {rows}, {branch['bytes'] / 1e6:,.1f} MB, {branch['passes']} pass(es)")
+        size = f"{branch['bytes'] / 1e6:,.1f} MB"
+        passes = f"{branch['passes']} pass{'es' * (branch['passes'] != 1)} over the media"
+        console.print(f"\n[bold]{escape(branch['name'])}[/]  {branch['parts']:,} parts, {rows}, {size}, {passes}")
         for node in branch["nodes"]:
-            console.print(f"  {'=' if node['barrier'] else '-'} {escape(node['text'])}  [dim]{node['id']}  {node['done']}/{node['of']} done[/]")
+            console.print(
+                f"  {'=' if node['barrier'] else '-'} {escape(node['text'])}  [dim]{node['id']}  {node['done']}/{node['of']} done[/]"
+            )
     mixture = resolved.recipe.mixture
-    console.print(f"\nmixture  {escape(str(dict(mixture.weights)))} in {mixture.unit}, budget {mixture.budget}" if mixture else "\nmixture  everything")
+    console.print(
+        f"\nmixture  {escape(str(dict(mixture.weights)))} in {mixture.unit}, budget {mixture.budget}"
+        if mixture
+        else "\nmixture  everything"
+    )
     return 0
 
 
@@ -57,17 +67,26 @@ def plan_facts(plan: Plan) -> dict:
         names = [branch.part_name(i) for i in range(len(branch.parts))]
         nodes = [_node(branch.source.name, branch.source.settings(), branch.source_id, store, names)]
         for segment in branch.segments:
-            nodes += [_node(operator.name, operator.settings(), segment.id, store, names) for operator in segment.operators]
+            nodes += [
+                _node(operator.name, operator.settings(), segment.id, store, names) for operator in segment.operators
+            ]
             if segment.select:
-                nodes.append(_node(segment.select.name, segment.select.settings(), segment.select_id, store, ["dropped"]) | {"barrier": True})
+                nodes.append(
+                    _node(segment.select.name, segment.select.settings(), segment.select_id, store, ["dropped"])
+                    | {"barrier": True}
+                )
         passes = sum(1 for segment in branch.segments if not segment.empty)
         rows, size = sum(part.rows for part in branch.parts), sum(part.bytes for part in branch.parts)
-        branches.append({"name": branch.name, "parts": len(names), "rows": rows, "bytes": size, "passes": passes, "nodes": nodes})
+        branches.append(
+            {"name": branch.name, "parts": len(names), "rows": rows, "bytes": size, "passes": passes, "nodes": nodes}
+        )
     return {"plan": plan.id, "stage": plan.recipe.stage, "recipe": plan.portable_recipe(), "branches": branches}
 
 
 def _node(name: str, settings: dict, node: str, store: Store, names: list[str]) -> dict:
-    shown = ", ".join(f"{k}={v!r}" for k, v in settings.items() if k not in ("operator", "name", "version") and v is not None)
+    shown = ", ".join(
+        f"{k}={v!r}" for k, v in settings.items() if k not in ("operator", "name", "version") and v is not None
+    )
     done = sum(store.marker(node, part).exists() for part in names)
     return {"name": name, "text": f"{name}({shown})", "id": node, "done": done, "of": len(names), "barrier": False}
 
@@ -77,7 +96,9 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.run import run as run_plan
 
     resolved, recipe_file = resolve(options)
-    result = run_plan(resolved, executor=options.executor, workers=options.workers, recipe_file=recipe_file, quiet=options.quiet)
+    result = run_plan(
+        resolved, executor=options.executor, workers=options.workers, recipe_file=recipe_file, quiet=options.quiet
+    )
     manifest = result.manifest
     samples = sum(shard.samples for shard in manifest.shards)
     where = f"{options.out}: {samples:,} samples in {len(manifest.shards)} shards"
@@ -85,7 +106,9 @@ def run(options: argparse.Namespace) -> int:
         console.print(f"nothing to do: {where} are exactly this recipe over these sources")
         return 0
     read, decoded = result.counters.get("media_read", 0), result.counters.get("media_decoded", 0)
-    console.print(f"{where}, in {result.seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. See {options.out / 'report.html'}")
+    console.print(
+        f"{where}, in {result.seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. See {options.out / 'report.html'}"
+    )
     return 0
 
 
@@ -96,7 +119,9 @@ def stats(options: argparse.Namespace) -> int:
         print(json.dumps(facts, ensure_ascii=False, indent=1))
         return 0
     total = facts["total"]
-    console.print(f"[bold]{facts['stage']}[/]  {total['samples']:,} samples, {total['shards']} shards, {total['bytes'] / 1e6:,.1f} MB")
+    console.print(
+        f"[bold]{facts['stage']}[/]  {total['samples']:,} samples, {total['shards']} shards, {total['bytes'] / 1e6:,.1f} MB"
+    )
     _print_rows("branches", facts["branches"])
     _print_rows("scores (quantiles over all measured samples)", facts["scores"])
     _print_rows("sequence length in tokens", facts["tokens"])
@@ -143,9 +168,9 @@ def explain(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Check the dataset."""
-    faults = 0
-    checked = 0
-    for checked, fault in verify_dataset(options.directory, decode=not options.no_decode):
+    checked = faults = 0
+    for so_far, fault in verify_dataset(options.directory, decode=not options.no_decode):
+        checked = so_far
         if fault:
             faults += 1
             console.print(escape(fault), style="red", highlight=False)
@@ -173,5 +198,3 @@ def synth(options: argparse.Namespace) -> int:
     counts = write_synthetic(options.directory, samples=options.samples, seed=options.seed, defects=options.defects)
     console.print(f"{options.directory}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
     return 0
-
-

@@ -26,14 +26,22 @@ def _tree(directory: Path, ledger: pl.LazyFrame, row: Mapping[str, Any]) -> Tree
     for text in _nodes(directory, row):
         tree.add(escape(text))
     if row["decision"] == "kept":
-        tree.add(f"{row['text_tokens']:,} text tokens, {row['visual_tokens']:,} visual tokens, {row['visual_tokens_kept']:,} after pruning")
+        tree.add(
+            f"{row['text_tokens']:,} text tokens, {row['visual_tokens']:,} visual tokens, {row['visual_tokens_kept']:,} after pruning"
+        )
     if row["duplicate_of"]:
-        survivor = ledger.filter(pl.col("id") == row["duplicate_of"]).select("id", "origin", "decision").collect().row(0)
+        survivor = (
+            ledger.filter(pl.col("id") == row["duplicate_of"]).select("id", "origin", "decision").collect().row(0)
+        )
         tree.add(escape(f"duplicate of {survivor[0]}  {survivor[1]} ({survivor[2]})"))
-    for twin in ledger.filter(pl.col("duplicate_of") == row["id"]).select("id", "origin").head(20).collect().iter_rows():
+    for twin in (
+        ledger.filter(pl.col("duplicate_of") == row["id"]).select("id", "origin").head(20).collect().iter_rows()
+    ):
         tree.add(escape(f"stands for its duplicate {twin[0]}  {twin[1]}"))
     if row["decision"] == "quarantined" and (quarantine := scan_quarantine(directory)) is not None:
-        for error, message in quarantine.filter(pl.col("id") == row["id"]).select("error", "message").collect().iter_rows():
+        for error, message in (
+            quarantine.filter(pl.col("id") == row["id"]).select("error", "message").collect().iter_rows()
+        ):
             tree.add(escape(f"{error}: {message}"), style="red")
     return tree
 
@@ -60,5 +68,3 @@ def _operators(directory: Path, branch: str) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []  # the run has not finished: the ledger alone must do
     return next((b["operators"] for b in recipe["branches"] if b["name"] == branch), [])
-
-

@@ -32,18 +32,25 @@ def check_conservation(graph: Graph) -> None:
                 continue
             lost = {k: n for k, n in counts.items() if k.startswith("dropped.")} | {"error": counts["quarantined"]}
             if counts["seen"] != counts["kept"] + sum(lost.values()) or previous not in (None, counts["seen"]):
-                raise ContractError(f"{branch}/{name}: {previous} came, {counts['seen']} were seen, {counts['kept']} kept, {lost}: samples went missing")
+                raise ContractError(
+                    f"{branch}/{name}: {previous} came, {counts['seen']} were seen, {counts['kept']} kept, {lost}: samples went missing"
+                )
             previous = counts["kept"]
             for verdict, number in lost.items():
                 reason = f"{name}.{verdict.removeprefix('dropped.')}"
                 if ended[branch][reason] != number:
-                    raise ContractError(f"{branch}: the ledger says {ended[branch][reason]} x {reason}, the passes counted {number}")
+                    raise ContractError(
+                        f"{branch}: the ledger says {ended[branch][reason]} x {reason}, the passes counted {number}"
+                    )
 
 
 def publish(plan: Plan, plan_id: str, store: Store, graph: Graph) -> Manifest:
     """Write the manifest, last; remove what an earlier recipe left in the same directory."""
     settled = graph.facts["settle"]
-    entries = sorted((ShardEntry(**{k: v for k, v in f.items() if k != "reused"}) for f in graph.facts["shard"]), key=lambda e: e.name)
+    entries = sorted(
+        (ShardEntry(**{k: v for k, v in f.items() if k != "reused"}) for f in graph.facts["shard"]),
+        key=lambda e: e.name,
+    )
     manifest = Manifest(
         stage=plan.recipe.stage,
         recipe=plan.portable_recipe(),
@@ -89,7 +96,9 @@ def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def _remove_others(store: Store, plan_id: str) -> None:
     """Files of ledger, quarantine and shards that belong to no task of this plan."""
-    ours = {name for marker in (store.work / plan_id).glob("*.json") for name in json.loads(marker.read_text())["files"]}
+    ours = {
+        name for marker in (store.work / plan_id).glob("*.json") for name in json.loads(marker.read_text())["files"]
+    }
     for folder in ("ledger", "quarantine", "shards"):
         for path in (store.root / folder).glob("*"):
             if str(path.relative_to(store.root)) not in ours:

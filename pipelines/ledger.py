@@ -35,5 +35,7 @@ def score_columns(ledger: pl.LazyFrame) -> list[str]:
     """The names of the scores, in the recipe's order."""
     names = ledger.collect_schema().names()
     if missing := [name for name in FIXED if name not in names]:
-        raise ContractError(f"ledger has no column {', '.join(missing)}: it was written by another version; curate again")
+        raise ContractError(
+            f"ledger has no column {', '.join(missing)}: it was written by another version; curate again"
+        )
     return [name for name in names if name not in FIXED]

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from curation.operator import ContractError, OperatorError, RecipeError
@@ -18,7 +19,9 @@ from pipelines.schedule import Outcome
 from pipelines.work import Job, Task, Worker
 
 # Workers do one thing at a time; the libraries' own threads would only fight over the cores. Must be set before they are imported.
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")}
+ONE_THREAD: dict[str, str] = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1"
+)
 ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
 
 
@@ -35,7 +38,7 @@ class InProcess:
         """Do it now."""
         self._outcomes.append(Outcome(task=task, facts=self._worker.do(task)))
 
-    def wait(self, seconds: float) -> list[Outcome]:
+    def wait(self, seconds: float) -> list[Outcome]:  # noqa: ARG002  everything is done already
         """What was submitted."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
@@ -94,7 +97,7 @@ class ProcessPool:
 
 
 class _Child:
-    def __init__(self, process: multiprocessing.process.BaseProcess, pipe: Connection) -> None:
+    def __init__(self, process: BaseProcess, pipe: Connection) -> None:
         self.process = process
         self.pipe = pipe
 

@@ -44,7 +44,12 @@ class Measures:
 
     def forget_failures(self) -> int:
         """Forget every failure, so that those samples are tried again; returns how many there were."""
-        failed = [(m, row) for m, known in self._known.items() for row, value in known.items() if isinstance(value, SampleError)]
+        failed = [
+            (m, row)
+            for m, known in self._known.items()
+            for row, value in known.items()
+            if isinstance(value, SampleError)
+        ]
         for measure, row in failed:
             del self._known[measure][row]
         self._changed |= bool(failed)
@@ -54,7 +59,11 @@ class Measures:
         """Write what is new, atomically."""
         if not self._changed:
             return
-        rows = [(m, row, *_stored(value)) for m, known in sorted(self._known.items()) for row, value in sorted(known.items())]
+        rows = [
+            (m, row, *_stored(value))
+            for m, known in sorted(self._known.items())
+            for row, value in sorted(known.items())
+        ]
         table = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
         with atomic(self._path) as temporary:
             table.write_parquet(temporary, compression="zstd")

@@ -34,8 +34,12 @@ def choose(samples: pl.DataFrame, mixture: Mixture | None, *, seed: int) -> pl.D
     quotas = branch_quotas(_amounts(amounts), mixture)
     ranked = amounts.with_row_index("place").sort("branch", "priority", "id")
     filled = ranked.with_columns(filled=pl.col("amount").cum_sum().over("branch"))
-    limits = pl.DataFrame({"branch": list(quotas), "quota": list(quotas.values())}, schema={"branch": pl.String, "quota": pl.Float64})
-    decided = filled.join(limits, on="branch", how="left").with_columns(chosen=pl.col("filled") <= pl.col("quota") + 1e-6)
+    limits = pl.DataFrame(
+        {"branch": list(quotas), "quota": list(quotas.values())}, schema={"branch": pl.String, "quota": pl.Float64}
+    )
+    decided = filled.join(limits, on="branch", how="left").with_columns(
+        chosen=pl.col("filled") <= pl.col("quota") + 1e-6
+    )
     return decided.sort("place").select(*samples.columns, "chosen")
 
 
@@ -51,7 +55,9 @@ def branch_quotas(amounts: Mapping[str, int], mixture: Mixture) -> dict[str, flo
     total = sum(mixture.weights.values())
     shares = {name: weight / total for name, weight in mixture.weights.items()}
     if empty := sorted(name for name in shares if not amounts.get(name)):
-        raise OperatorError(f"mixture: no sample of {', '.join(empty)} was kept: loosen its bounds or take it out of the mixture")
+        raise OperatorError(
+            f"mixture: no sample of {', '.join(empty)} was kept: loosen its bounds or take it out of the mixture"
+        )
     possible = min(amounts[name] / share for name, share in shares.items())
     if mixture.budget is not None and mixture.budget > possible * (1 + 1e-9):
         scarcest = min(shares, key=lambda name: amounts[name] / shares[name])
@@ -96,7 +102,10 @@ def _cut(sizes: np.ndarray, tokens: np.ndarray, limits: ShardLimits) -> np.ndarr
 def uniform(ids: pl.Series, *, seed: int, purpose: str) -> np.ndarray:
     """A uniform uint64 per sample id (hex), drawn from (seed, purpose, id) only (splitmix64 finaliser)."""
     raw = np.frombuffer(b"".join(bytes.fromhex(i) for i in ids.to_list()), dtype="<u8").reshape(-1, 2)
-    salt = np.uint64(int.from_bytes(f"{purpose}:{seed}".encode()[:8].ljust(8, b"."), "little") ^ (seed * 0x9E3779B97F4A7C15 & (2**64 - 1)))
+    salt = np.uint64(
+        int.from_bytes(f"{purpose}:{seed}".encode()[:8].ljust(8, b"."), "little")
+        ^ (seed * 0x9E3779B97F4A7C15 & (2**64 - 1))
+    )
     mixed = raw[:, 0] ^ salt
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
@@ -105,10 +114,14 @@ def uniform(ids: pl.Series, *, seed: int, purpose: str) -> np.ndarray:
 
 def realised(samples: pl.DataFrame, mixture: Mixture | None) -> dict[str, Any]:
     """What was asked for and what came out, per branch, in samples and in tokens."""
-    chosen = samples.filter("chosen").group_by("branch").agg(samples=pl.len(), tokens=pl.col("tokens").sum()).sort("branch")
+    chosen = (
+        samples.filter("chosen").group_by("branch").agg(samples=pl.len(), tokens=pl.col("tokens").sum()).sort("branch")
+    )
     rows = {name: (count, tokens) for name, count, tokens in chosen.iter_rows()}
     num_samples, num_tokens = sum(r[0] for r in rows.values()) or 1, sum(r[1] for r in rows.values()) or 1
-    asked = {} if mixture is None else {n: w / sum(mixture.weights.values()) for n, w in sorted(mixture.weights.items())}
+    asked = (
+        {} if mixture is None else {n: w / sum(mixture.weights.values()) for n, w in sorted(mixture.weights.items())}
+    )
     return {
         "unit": mixture.unit if mixture else None,
         "asked": {name: round(share, 6) for name, share in asked.items()},

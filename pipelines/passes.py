@@ -150,7 +150,7 @@ class Pass:
     def _count_source(self, base: pl.DataFrame) -> None:
         counts = self.counts.setdefault(self.branch.source.name, NodeCounts())
         counts.seen = base.height
-        counts.quarantined = base["error"].is_not_null().sum()
+        counts.quarantined = base.height - base["error"].null_count()
 
     def _through(self, rows: list[int], batch: Batch) -> None:
         """One batch through all steps."""
@@ -162,7 +162,9 @@ class Pass:
         if rows and self.segment.select:
             self.guard.at(self.segment.select.name, rows[0], len(rows))
             signature = self.segment.select.signature(batch)
-            self.signatures.append(signature.select(pl.all().name.prefix("sig.")).with_columns(row=pl.Series(rows, dtype=pl.Int32)))
+            self.signatures.append(
+                signature.select(pl.all().name.prefix("sig.")).with_columns(row=pl.Series(rows, dtype=pl.Int32))
+            )
 
     def _step(self, step: Step, rows: list[int], batch: Batch) -> tuple[list[int], Batch]:
         """One batch through one step; returns what goes on."""
@@ -224,18 +226,24 @@ class Pass:
             table = table.join(pl.concat(self.signatures), on="row", how="left", maintain_order="left")
         path = self.store.write_table(self.segment.id, self.part_name, table)
         nodes = {name: counts.facts() for name, counts in self.counts.items()}
-        return self.store.commit(self.segment.id, self.part_name, [path], {"nodes": nodes, "counters": dict(self.counters)})
+        return self.store.commit(
+            self.segment.id, self.part_name, [path], {"nodes": nodes, "counters": dict(self.counters)}
+        )
 
 
 def after_segment(store: Store, segment: SegmentPlan, part_name: str, kept: pl.DataFrame) -> pl.DataFrame:
     """Rows of `kept` that a committed segment and its Select kept, with new turns and all scores and counts as further columns."""
     if not segment.empty:
         table = store.read_table(segment.id, part_name)
-        table = table.filter(pl.col("node").is_null()).select(pl.exclude(*(c for c in SEGMENT_SCHEMA if c not in ("row", "turns")), "^sig\\..*$"))
+        table = table.filter(pl.col("node").is_null()).select(
+            pl.exclude(*(c for c in SEGMENT_SCHEMA if c not in ("row", "turns")), "^sig\\..*$")
+        )
         kept = kept.join(table.rename({"turns": "new_turns"}), on="row", how="inner", maintain_order="left")
         kept = kept.with_columns(turns=pl.coalesce("new_turns", "turns")).drop("new_turns")
     if segment.select:
-        dropped = store.scan_table(segment.select_id, "dropped").filter(pl.col("part") == part_name).select("row").collect()
+        dropped = (
+            store.scan_table(segment.select_id, "dropped").filter(pl.col("part") == part_name).select("row").collect()
+        )
         kept = kept.join(dropped, on="row", how="anti", maintain_order="left")
     return kept
 

@@ -9,7 +9,6 @@ is one pass over a part:
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -87,7 +86,7 @@ class Plan:
     @property
     def id(self) -> str:
         """Identity of the dataset: recipe and sources. Parts' sizes change it too, since the ledger names parts."""
-        return digest(self.recipe.resolved(), [b.id for b in self.branches], [[p for p in b.parts] for b in self.branches])
+        return digest(self.recipe.resolved(), [b.id for b in self.branches], [list(b.parts) for b in self.branches])
 
     def portable_recipe(self) -> dict[str, Any]:
         """The resolved recipe with the data directory written as {data}: the same wherever the corpora lie."""
@@ -105,7 +104,11 @@ class Plan:
     def counted_with(self) -> dict[str, Any]:
         """Tokenizer and pixel rules of every token count."""
         rules = self.recipe.pixel_rules
-        return {"tokenizer": load_tokenizer(self.recipe.tokenizer).digest(), "rules": self.recipe.resolved()["rules"], "digest": rules.digest()}
+        return {
+            "tokenizer": load_tokenizer(self.recipe.tokenizer).digest(),
+            "rules": self.recipe.resolved()["rules"],
+            "digest": rules.digest(),
+        }
 
 
 def make_plan(
@@ -142,24 +145,33 @@ def _plan_branch(branch: Branch, limits: PartLimits, limit: int | None, counts: 
     for i, operators in enumerate(cut):
         measures = []
         for operator in operators:
-            measures.append(digest(operator.measure_settings() if isinstance(operator, Filter) else operator.settings(), content))
+            measures.append(
+                digest(operator.measure_settings() if isinstance(operator, Filter) else operator.settings(), content)
+            )
             if isinstance(operator, Transform):
                 content = measures[-1]
         select = selects[i] if i < len(selects) else None
         counted = digest(counts, content) if i == counting else ""
-        own = digest([operator.settings() for operator in operators], above, counted, select.settings() if select else None)
+        own = digest(
+            [operator.settings() for operator in operators], above, counted, select.settings() if select else None
+        )
         above = digest(own, "select") if select else own
         plans.append(
             SegmentPlan(
-                id=own, operators=tuple(operators), measures=tuple(measures), counts=counted, select=select, select_id=above if select else ""
+                id=own,
+                operators=tuple(operators),
+                measures=tuple(measures),
+                counts=counted,
+                select=select,
+                select_id=above if select else "",
             )
-        )  # fmt: skip
+        )
     return BranchPlan(name=branch.name, source=source, source_id=source_id, parts=parts, segments=tuple(plans))
 
 
 def fingerprint(files: Sequence[str]) -> list[list[Any]]:
     """Name, size and modification time of every file a source depends on: what a resume must find unchanged."""
-    stats = [(path, os.stat(path)) for path in files]
+    stats = [(path, Path(path).stat()) for path in files]
     return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
 

@@ -25,7 +25,9 @@ class Progress:
         self._plan = plan
         self._start = time.monotonic()
         self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=2) if self._console.is_terminal and not quiet else None
+        self._live = (
+            Live(console=self._console, refresh_per_second=2) if self._console.is_terminal and not quiet else None
+        )
         self._log = not quiet and self._live is None
         self._logged = self._start
         self._nodes: dict[tuple[str, str], Counter[str]] = {}
@@ -64,11 +66,16 @@ class Progress:
 
     def line(self, flying: int = 0) -> str:
         """The state in one line."""
-        seen = {branch: counts["seen"] for (branch, name), counts in self._nodes.items() if name == self._plan.branch(branch).source.name}
+        seen = {
+            branch: counts["seen"]
+            for (branch, name), counts in self._nodes.items()
+            if name == self._plan.branch(branch).source.name
+        }
         elapsed = time.monotonic() - self._start
         parts = f"{sum(self._parts.values()):,}/{sum(self._total.values()):,} parts"
-        rate = sum(seen.values()) / elapsed if elapsed else 0.0
-        return f"{elapsed:7.1f} s  {self._phase:8s} {parts}  {sum(seen.values()):,} samples read, {rate:,.0f}/s  {flying} in flight  {self._eta()}"
+        total = sum(seen.values())
+        rate = f"{total / elapsed:,.0f}/s" if elapsed else ""
+        return f"{elapsed:7.1f} s  {self._phase:8s} {parts}  {total:,} samples read, {rate}  {flying} in flight  {self._eta()}"
 
     def _eta(self) -> str:
         done, total = sum(self._parts.values()), sum(self._total.values())
@@ -85,7 +92,14 @@ class Progress:
             share = f"{100 * counts['kept'] / counts['seen']:.1f} %" if counts["seen"] else ""
             rate = f"{counts['seen'] / seconds:,.0f}" if seconds else ""
             table.add_row(
-                branch, name, f"{counts['seen']:,}", f"{counts['kept']:,}", share, f"{counts['dropped']:,}", f"{counts['quarantined']:,}", rate
+                branch,
+                name,
+                f"{counts['seen']:,}",
+                f"{counts['kept']:,}",
+                share,
+                f"{counts['dropped']:,}",
+                f"{counts['quarantined']:,}",
+                rate,
             )
         return table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from pipelines.local import ONE_THREAD, attempt_task, environment
 from pipelines.schedule import Outcome
@@ -57,7 +57,7 @@ class RayExecutor:
         task = self._flying.pop(reference)
         try:
             facts, error = ray.get(reference)
-        except ray.exceptions.RayTaskError as failure:  # an error of ours, with its traceback: nothing to retry
+        except RayTaskError as failure:  # an error of ours, with its traceback: nothing to retry
             return Outcome(task=task, error=f"{task}: {failure}")
         except RayError as failure:
             return Outcome(task=task, died=type(failure).__name__)

@@ -1,8 +1,8 @@
 """Recipe: what to build, as a value. A recipe is a Python function from a data directory to one of these.
 
-    def alignment(data: str) -> Recipe:
-        images = branch("scene_image", ParquetSource(path=f"{data}/image_text"), AspectRatio(high=3.0), Words(low=3), ExactDedup())
-        return Recipe(stage="stage2", branches=(images,))
+def alignment(data: str) -> Recipe:
+    images = branch("scene_image", ParquetSource(path=f"{data}/image_text"), AspectRatio(high=3.0), Words(low=3), ExactDedup())
+    return Recipe(stage="stage2", branches=(images,))
 """
 
 import dataclasses
@@ -114,10 +114,13 @@ class Recipe:
     def _check_mixture(self, mixture: Mixture, names: list[str]) -> None:
         if missing := sorted(set(names) ^ set(mixture.weights)):
             raise RecipeError(
-                f"{self.stage}: mixture weighs {sorted(mixture.weights)} but the branches are {sorted(names)}: name every branch once ({missing})"
+                f"{self.stage}: mixture weighs {sorted(mixture.weights)} but the branches are {sorted(names)}: "
+                f"name every branch once ({', '.join(missing)})"
             )
         if min(mixture.weights.values()) <= 0:
-            raise RecipeError(f"{self.stage}: mixture weights must be positive: leave a branch out instead of weighing it 0")
+            raise RecipeError(
+                f"{self.stage}: mixture weights must be positive: leave a branch out instead of weighing it 0"
+            )
 
     @property
     def pixel_rules(self) -> VisualRules:
@@ -127,7 +130,8 @@ class Recipe:
     def resolved(self) -> dict[str, Any]:
         """The recipe as JSON: operators with all settings; without placement, which changes nothing that is built."""
         branches = [
-            {"name": b.name, "source": jsonable(b.source), "operators": [jsonable(n.operator) for n in b.nodes]} for b in self.branches
+            {"name": b.name, "source": jsonable(b.source), "operators": [jsonable(n.operator) for n in b.nodes]}
+            for b in self.branches
         ]
         fields = {f.name: jsonable(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "branches"}
         return fields | {"branches": branches, "rules": jsonable(self.pixel_rules)}
@@ -144,7 +148,9 @@ def branch(name: str, source: Source, *operators: Operator | Iterable[Node]) -> 
     nodes = tuple(_nodes(name, operators))
     names = [node.operator.name for node in nodes]
     if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise RecipeError(f"{name}: {', '.join(twice)} stands twice: scores and reasons would mix; merge them or subclass one")
+        raise RecipeError(
+            f"{name}: {', '.join(twice)} stands twice: scores and reasons would mix; merge them or subclass one"
+        )
     return Branch(name=name, source=source, nodes=nodes)
 
 

@@ -30,7 +30,12 @@ class RunResult:
 
 
 def run(
-    plan: Plan, *, executor: Literal["local", "ray"] = "local", workers: int | None = None, recipe_file: str = "", quiet: bool = False
+    plan: Plan,
+    *,
+    executor: Literal["local", "ray"] = "local",
+    workers: int | None = None,
+    recipe_file: str = "",
+    quiet: bool = False,
 ) -> RunResult:
     """Build the plan's dataset in `plan.out`.
 
@@ -77,19 +82,30 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _record(plan: Plan, plan_id: str, graph: Graph, progress: Progress, manifest: Manifest, executor: str, slots: int) -> None:
+def _record(
+    plan: Plan, plan_id: str, graph: Graph, progress: Progress, manifest: Manifest, executor: str, slots: int
+) -> None:
     """report.json and report.html: what a person looks at, and all that differs from run to run."""
     facts: dict[str, Any] = {
         "plan": plan_id,
         "stage": plan.recipe.stage,
-        "executor": {"kind": executor, "slots": slots, "host": socket.gethostname(), "python": platform.python_version()},
+        "executor": {
+            "kind": executor,
+            "slots": slots,
+            "host": socket.gethostname(),
+            "python": platform.python_version(),
+        },
         "versions": {name: importlib.metadata.version(name) for name in ("vl3", "polars", "pyarrow", "ray", "numpy")},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": round(progress.seconds, 2),
         "tasks": {"done": progress.tasks, "already_done": progress.reused},
         "counters": {name: progress.counters[name] for name in ("media_read", "media_decoded")},
         "branches": {
-            branch.name: [{"node": name, **graph.nodes[branch.name][name]} for name in branch.node_names() if name in graph.nodes[branch.name]]
+            branch.name: [
+                {"node": name, **graph.nodes[branch.name][name]}
+                for name in branch.node_names()
+                if name in graph.nodes[branch.name]
+            ]
             for branch in plan.branches
         },
         "mixture": manifest.mixture,

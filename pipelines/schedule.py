@@ -106,7 +106,9 @@ class Graph:
     def _passes(self, branch: BranchPlan, segment: int) -> Iterator[Task]:
         self._left["pass", branch.name, segment] = len(branch.parts)
         tasks = [(part, branch.part_name(index)) for index, part in enumerate(branch.parts)]
-        return (Task(kind="pass", branch=branch.name, segment=segment, part=part, part_name=name) for part, name in tasks)
+        return (
+            Task(kind="pass", branch=branch.name, segment=segment, part=part, part_name=name) for part, name in tasks
+        )
 
     def done(self, task: Task, facts: dict[str, Any]) -> Iterable[Task]:
         """Note a finished task; returns the tasks that may run now."""
@@ -128,7 +130,10 @@ class Graph:
     def _after(self, task: Task) -> Iterable[Task]:
         """All tasks like this one are done: what comes next."""
         if task.kind == "settle":
-            return (Task(kind="shard", number=n, parts=tuple(sorted(parts))) for n, parts in sorted(self._contributors.items()))
+            return (
+                Task(kind="shard", number=n, parts=tuple(sorted(parts)))
+                for n, parts in sorted(self._contributors.items())
+            )
         branch = self.plan.branch(task.branch)
         if task.kind == "pass" and branch.segments[task.segment].select:
             self._left["select", branch.name, task.segment] = 1
@@ -142,7 +147,9 @@ class Graph:
         return [Task(kind="mixture", parts=tuple(places))]
 
     def _settles(self) -> Iterator[Task]:
-        pairs = chain.from_iterable([(branch, name) for name in self._part_names(branch)] for branch in self.plan.branches)
+        pairs = chain.from_iterable(
+            [(branch, name) for name in self._part_names(branch)] for branch in self.plan.branches
+        )
         return (Task(kind="settle", branch=branch.name, part_name=name) for branch, name in pairs)
 
     def _part_names(self, branch: BranchPlan) -> tuple[str, ...]:
@@ -174,13 +181,23 @@ class Recovery:
         cursor = self._cursors / f"{task.name}.json"
         place = read_cursor(cursor)
         self._deaths[task.name] += 1
-        blamed = task.kind == "pass" and task.careful and place is not None and place[2] == 1 and not place[0].startswith("reading")
+        blamed = (
+            task.kind == "pass"
+            and task.careful
+            and place is not None
+            and place[2] == 1
+            and not place[0].startswith("reading")
+        )
         if blamed and place is not None:
             if len(task.poison) >= FREE_FAILURES:
-                raise OperatorError(f"{task}: {len(task.poison)} samples killed their workers, the last in {place[0]}: look at this source first")
+                raise OperatorError(
+                    f"{task}: {len(task.poison)} samples killed their workers, the last in {place[0]}: look at this source first"
+                )
             why = "stood still past its deadline" if was_hung(cursor) else f"killed its worker ({outcome.died})"
             return replace(task, poison={**task.poison, place[1]: (place[0], f"{place[0]}: the sample {why}, twice")})
         if self._deaths[task.name] >= MAX_DEATHS + len(task.poison):
             where = f"{place[0]}, sample {place[1]}" if place else "its start"
-            raise OperatorError(f"{task}: its worker died {self._deaths[task.name]} times ({outcome.died}), last at {where}")
+            raise OperatorError(
+                f"{task}: its worker died {self._deaths[task.name]} times ({outcome.died}), last at {where}"
+            )
         return replace(task, careful=task.kind == "pass")

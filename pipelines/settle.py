@@ -19,7 +19,14 @@ from pipelines.plan import BranchPlan, Plan
 from pipelines.store import Store, atomic
 from pipelines.tables import COUNT_SCHEMA, column_of
 
-FATE = {"node": pl.String, "reason": pl.String, "quarantined": pl.Boolean, "error": pl.String, "message": pl.String, "retryable": pl.Boolean}
+FATE = {
+    "node": pl.String,
+    "reason": pl.String,
+    "quarantined": pl.Boolean,
+    "error": pl.String,
+    "message": pl.String,
+    "retryable": pl.Boolean,
+}
 QUARANTINE_SCHEMA = pl.Schema({
     "id": pl.String, "branch": pl.String, "source": pl.String, "origin": pl.String, "locator": pl.String, "part": pl.String,
     "node": pl.String, "error": pl.String, "message": pl.String, "retryable": pl.Boolean,
@@ -54,7 +61,12 @@ def fates_of(store: Store, plan_id: str, branch: BranchPlan, part_name: str) -> 
             table = store.read_table(segment.id, part_name).drop("turns", "grids", "^sig\\..*$", strict=False)
             fates = _join_fate(fates, table)
         if segment.select:
-            dropped = store.scan_table(segment.select_id, "dropped").filter(pl.col("part") == part_name).select("row", "duplicate_of").collect()
+            dropped = (
+                store.scan_table(segment.select_id, "dropped")
+                .filter(pl.col("part") == part_name)
+                .select("row", "duplicate_of")
+                .collect()
+            )
             reason = f"{segment.select.name}.{segment.select.VERDICT}"
             fates = _join_fate(fates, dropped.with_columns(node=pl.lit(segment.select.name), reason=pl.lit(reason)))
     chosen = _chosen(store, plan_id, branch, part_name).select("row", "chosen", "shard")
@@ -88,9 +100,18 @@ def score_names(plan: Plan) -> list[str]:
 
 def ledger_rows(plan: Plan, branch: BranchPlan, part_name: str, fates: pl.DataFrame) -> pl.DataFrame:
     """The contract's ledger columns, then token counts, then one column per score."""
-    scores = [pl.col(n).cast(pl.Float64) if n in fates.columns else pl.lit(None, dtype=pl.Float64).alias(n) for n in score_names(plan)]
+    scores = [
+        pl.col(n).cast(pl.Float64) if n in fates.columns else pl.lit(None, dtype=pl.Float64).alias(n)
+        for n in score_names(plan)
+    ]
     counts = [pl.col(n) for n in COUNT_SCHEMA if n != "grids"]
-    decision = pl.when("quarantined").then(pl.lit("quarantined")).when(pl.col("node").is_null()).then(pl.lit("kept")).otherwise(pl.lit("dropped"))
+    decision = (
+        pl.when("quarantined")
+        .then(pl.lit("quarantined"))
+        .when(pl.col("node").is_null())
+        .then(pl.lit("kept"))
+        .otherwise(pl.lit("dropped"))
+    )
     return fates.select(
         "id", pl.lit(branch.name).alias("branch"), "source", pl.col("name").alias("origin"), "locator",
         pl.lit(part_name).alias("part"), decision.alias("decision"), "node", "reason", "duplicate_of",
@@ -104,10 +125,12 @@ def quarantine_rows(branch: BranchPlan, part_name: str, fates: pl.DataFrame) -> 
     bad = fates.filter("quarantined").with_columns(
         branch=pl.lit(branch.name), origin=pl.col("name"), part=pl.lit(part_name)
     )
-    return bad.select(list(QUARANTINE_SCHEMA)).cast(dict(QUARANTINE_SCHEMA))
+    return bad.select(list(QUARANTINE_SCHEMA))
 
 
-def bring(store: Store, plan_id: str, branch: BranchPlan, part_name: str, guard: Guard) -> tuple[pl.DataFrame, list[Path]]:
+def bring(
+    store: Store, plan_id: str, branch: BranchPlan, part_name: str, guard: Guard
+) -> tuple[pl.DataFrame, list[Path]]:
     """What chosen samples bring to their shards: turns, counts and references that one ranged read can follow; and the copy's file."""
     kept = store.read_table(branch.source_id, part_name).filter(pl.col("error").is_null())
     for segment in branch.segments:

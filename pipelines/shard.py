@@ -19,7 +19,9 @@ PIECE = 16 << 20
 EXTENSIONS = {"jpeg": "jpg", "tiff": "tif", "matroska": "mkv", "mpegts": "ts"}
 
 
-def write_shard(plan: Plan, plan_id: str, store: Store, number: int, parts: Sequence[str], guard: Guard) -> dict[str, Any]:
+def write_shard(
+    plan: Plan, plan_id: str, store: Store, number: int, parts: Sequence[str], guard: Guard
+) -> dict[str, Any]:
     """Write shard `number` from the parts (branch-part) that bring samples to it, sorted by key, and commit."""
     brought = [store.scan_table(plan_id, f"bring-{part}").filter(pl.col("shard") == number).collect() for part in parts]
     samples = pl.concat(brought).sort("id")
@@ -67,9 +69,18 @@ def _add(shard: ShardWriter, sample: dict[str, Any]) -> dict[str, Any]:
 def json_member(sample: dict[str, Any], members: Sequence[str]) -> bytes:
     """The sample's json: canonical, so that equal samples give equal bytes."""
     facts = ("kind", "format", "width", "height", "duration", "fps", "frames", "digest")
-    media = [{name: medium[name] for name in facts} | {"member": m} for medium, m in zip(sample["media"] or [], members, strict=True)]
+    media = [
+        {name: medium[name] for name in facts} | {"member": m}
+        for medium, m in zip(sample["media"] or [], members, strict=True)
+    ]
     origin = {"source": sample["source"], "name": sample["name"], "licence": sample["licence"], "url": sample["url"]}
-    fields = {"id": sample["id"], "branch": sample["branch"], "turns": json.loads(sample["turns"]), "media": media, "origin": origin}
+    fields = {
+        "id": sample["id"],
+        "branch": sample["branch"],
+        "turns": json.loads(sample["turns"]),
+        "media": media,
+        "origin": origin,
+    }
     return json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -88,7 +99,9 @@ def _pieces(medium: dict[str, Any]) -> Iterator[bytes]:
     digest = hashlib.sha256()
     for start in range(0, medium["size"], PIECE):
         size = min(PIECE, medium["size"] - start)
-        piece = read_reference(Reference(uri=medium["uri"], member=medium["member"], offset=medium["offset"] + start, size=size))
+        piece = read_reference(
+            Reference(uri=medium["uri"], member=medium["member"], offset=medium["offset"] + start, size=size)
+        )
         digest.update(piece)
         yield piece
     if digest.hexdigest() != medium["digest"]:

@@ -20,7 +20,11 @@ def dataset_statistics(directory: Path) -> dict[str, Any]:
     manifest, shards = open_dataset(directory)
     ledger = scan_ledger(directory)
     kept = pl.concat([pl.read_parquet(index_path(path), glob=False) for path in shards]) if shards else None
-    totals = {"samples": sum(s.samples for s in manifest.shards), "shards": len(shards), "bytes": sum(s.bytes for s in manifest.shards)}
+    totals = {
+        "samples": sum(s.samples for s in manifest.shards),
+        "shards": len(shards),
+        "bytes": sum(s.bytes for s in manifest.shards),
+    }
     return {
         "stage": manifest.stage,
         "total": totals,
@@ -52,7 +56,9 @@ def _lengths(index: pl.DataFrame) -> dict[str, dict[str, Any]]:
     """Sequence lengths per branch, in language-model tokens."""
     lengths = index.select("branch", length=pl.col("text_tokens") + pl.col("visual_tokens_kept"))
     rows = lengths.group_by("branch").agg(
-        pl.len().alias("samples"), pl.col("length").mean().alias("mean"), *(pl.col("length").quantile(q).alias(f"{100 * q:g}_%") for q in QUANTILES)
+        pl.len().alias("samples"),
+        pl.col("length").mean().alias("mean"),
+        *(pl.col("length").quantile(q).alias(f"{100 * q:g}_%") for q in QUANTILES),
     )
     return {row.pop("branch"): row for row in rows.sort("branch").iter_rows(named=True)}
 

@@ -42,9 +42,15 @@ class FilterStep(Step):
     def values(self, batch: Batch) -> list[Any]:
         """The measure; null where it does not apply."""
         values = self._measure(batch)
-        listed = values.cast(pl.Float64).to_list() if isinstance(values, pl.Series) else np.asarray(values, dtype=float).tolist()
+        listed = (
+            values.cast(pl.Float64).to_list()
+            if isinstance(values, pl.Series)
+            else np.asarray(values, dtype=float).tolist()
+        )
         if len(listed) != len(batch):
-            raise OperatorError(f"{self.name}: measured {len(listed)} numbers for {len(batch)} samples: return one per sample, in order")
+            raise OperatorError(
+                f"{self.name}: measured {len(listed)} numbers for {len(batch)} samples: return one per sample, in order"
+            )
         return listed
 
     def settle(self, sample: Sample, value: Any, record: dict[str, Any]) -> Sample | str:
@@ -107,7 +113,9 @@ class CountStep(Step):
         return sample
 
 
-def steps_of(operators: Sequence[Operator], measures: Sequence[str], counter: TokenCounter | None, counts: str) -> list[Step]:
+def steps_of(
+    operators: Sequence[Operator], measures: Sequence[str], counter: TokenCounter | None, counts: str
+) -> list[Step]:
     """The steps of a segment, opened (weights are loaded here)."""
     steps: list[Step] = []
     for operator, measure in zip(operators, measures, strict=True):

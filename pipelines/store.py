@@ -100,7 +100,10 @@ class Store:
         """
         digests = {**dict.fromkeys(unhashed, ""), **(known or {})}
         paths = sorted([*files, *unhashed])
-        listed = {str(p.relative_to(self.root)): [p.stat().st_size, digests[p] if p in digests else sha256_file(p)] for p in paths}
+        listed = {
+            str(p.relative_to(self.root)): [p.stat().st_size, digests[p] if p in digests else sha256_file(p)]
+            for p in paths
+        }
         write_json(self.marker(node, name), {"files": listed, "facts": facts})
         return dict(facts)
 
@@ -143,7 +146,9 @@ def only_driver(root: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            raise OperatorError(f"{root}: another run writes here ({file.read().strip()}): wait for it, or take another --out") from None
+            raise OperatorError(
+                f"{root}: another run writes here ({file.read().strip()}): wait for it, or take another --out"
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()

@@ -1,7 +1,7 @@
 """Tables: samples as columns between passes. Everything known about a sample except its encoded bytes.
 
-    base      what the source read: one row per sample of a part, in order; `error` is set where reading failed
-    segment   one row per sample that entered the pass: where it ended, its scores, its rewritten turns, its token counts
+base      what the source read: one row per sample of a part, in order; `error` is set where reading failed
+segment   one row per sample that entered the pass: where it ended, its scores, its rewritten turns, its token counts
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ BASE_SCHEMA = pl.Schema({
     "turns": pl.String, "media": pl.List(MEDIA_STRUCT), "error": pl.String, "message": pl.String, "retryable": pl.Boolean,
 })  # fmt: skip
 # Token counts of a sample, and per medium (frames, rows, columns in patches; merge; visual tokens kept).
-GRID_STRUCT = pl.Struct({name: pl.Int32 for name in ("frames", "rows", "columns", "merge", "kept")})
+GRID_STRUCT = pl.Struct(dict.fromkeys(("frames", "rows", "columns", "merge", "kept"), pl.Int32))
 COUNT_SCHEMA = {
     "text_tokens": pl.Int32, "loss_tokens": pl.Int32, "patches": pl.Int32, "visual_tokens": pl.Int32,
     "visual_tokens_kept": pl.Int32, "grids": pl.List(GRID_STRUCT),
@@ -65,11 +65,16 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
 
 def _medium_of(medium: Mapping[str, Any]) -> Media:
     reference = Reference(uri=medium["uri"], member=medium["member"], offset=medium["offset"], size=medium["size"])
-    facts = {name: medium[name] for name in ("kind", "size", "digest", "format", "width", "height", "duration", "fps", "frames")}
+    facts = {
+        name: medium[name]
+        for name in ("kind", "size", "digest", "format", "width", "height", "duration", "fps", "frames")
+    }
     return Media(reference=reference, **facts)
 
 
-def columns_of(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
+def columns_of(
+    rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType | type[pl.DataType]]
+) -> pl.DataFrame:
     """Rows as a table of exactly this schema; absent values are null."""
     rows = list(rows)
     return pl.DataFrame([column_of(name, [row.get(name) for row in rows], kind) for name, kind in schema.items()])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.batch import Batch
-from curation.sample import Media, Origin, SampleError, check_structure, Turn, Sample
+from curation.sample import Media, Origin, Sample, SampleError, Turn, check_structure
 from curation.shards import Manifest, ShardEntry, index_path, open_dataset
 from curation.shards.reader import ShardReader, StoredSample
 from pipelines.store import sha256_file
@@ -58,7 +58,10 @@ def _sample_faults(path: Path, sample: StoredSample, row: dict[str, Any], *, dec
     where = f"{path}: key {sample.key}"
     fields = sample.fields
     turns = tuple(Turn(role=t["role"], text=t["text"], time=t.get("time")) for t in fields["turns"])
-    media = tuple(Media(kind=m["kind"], format=m["format"], data=d, size=len(d)) for m, d in zip(fields["media"], sample.media, strict=True))
+    media = tuple(
+        Media(kind=m["kind"], format=m["format"], data=d, size=len(d))
+        for m, d in zip(fields["media"], sample.media, strict=True)
+    )
     faults = []
     if fields["id"] != sample.key:
         faults.append(f"{where}: its json says id {fields['id']}")
@@ -86,5 +89,3 @@ def _total_faults(directory: Path, manifest: Manifest, checked: int) -> Iterator
     promised = sum(counts["samples"] for counts in manifest.branches.values())
     if promised != checked:
         yield f"{directory}: the manifest promises {promised:,} samples, {checked:,} are there"
-
-

@@ -1,10 +1,10 @@
 """Work: the tasks a run is made of. Each is a function of committed inputs and commits its output; doing one twice does no harm.
 
-    pass      branch, segment, part   read or take up samples, run the segment's steps
-    select    branch, segment         decide over all samples of a branch
-    mixture   once                    choose, and lay into shards
-    settle    branch, part            the ledger's rows of a part, its quarantine, and what its chosen samples bring to their shards
-    shard     number                  one tar and its index
+pass      branch, segment, part   read or take up samples, run the segment's steps
+select    branch, segment         decide over all samples of a branch
+mixture   once                    choose, and lay into shards
+settle    branch, part            the ledger's rows of a part, its quarantine, and what its chosen samples bring to their shards
+shard     number                  one tar and its index
 """
 
 import pickle
@@ -45,7 +45,9 @@ class Task:
     @property
     def name(self) -> str:
         """Short name for cursors and messages."""
-        return "-".join(str(x) for x in (self.kind, self.branch, self.segment, self.part_name or self.number) if x != "")
+        return "-".join(
+            str(x) for x in (self.kind, self.branch, self.segment, self.part_name or self.number) if x != ""
+        )
 
     def __str__(self) -> str:
         place = f" part {self.part.uri}" if self.part else ""
@@ -104,18 +106,34 @@ class Worker:
         if facts := self.store.done(segment.select_id, "dropped"):
             return facts | {"reused": True}
         assert segment.select is not None
-        tables = [select_input(self.store, branch, task.segment, name).with_columns(part=pl.lit(name)) for name in task.parts]
+        tables = [
+            select_input(self.store, branch, task.segment, name).with_columns(part=pl.lit(name)) for name in task.parts
+        ]
         # A part of which nothing is left has no signatures, not even their columns.
         tables = [table for table in tables if table.height] or tables[:1]
         table = pl.concat(tables, how="vertical_relaxed")
         guard.at(segment.select.name, 0, table.height)
-        chosen = segment.select.choose(table.drop("part", "row")) if table.height else table.select("id", duplicate_of=pl.lit(None, pl.String))
-        dropped = table.select("part", "row", "id").join(chosen.select("id", "duplicate_of"), on="id", how="inner").sort("part", "row")
+        chosen = (
+            segment.select.choose(table.drop("part", "row"))
+            if table.height
+            else table.select("id", duplicate_of=pl.lit(None, pl.String))
+        )
+        dropped = (
+            table.select("part", "row", "id")
+            .join(chosen.select("id", "duplicate_of"), on="id", how="inner")
+            .sort("part", "row")
+        )
         path = self.store.write_table(segment.select_id, "dropped", dropped)
-        counts = {"seen": table.height, "kept": table.height - dropped.height, "dropped": {segment.select.VERDICT: dropped.height}}
-        return self.store.commit(segment.select_id, "dropped", [path], {"nodes": {segment.select.name: counts | {"quarantined": 0}}})
+        counts = {
+            "seen": table.height,
+            "kept": table.height - dropped.height,
+            "dropped": {segment.select.VERDICT: dropped.height},
+        }
+        return self.store.commit(
+            segment.select_id, "dropped", [path], {"nodes": {segment.select.name: counts | {"quarantined": 0}}}
+        )
 
-    def _mixture(self, task: Task, guard: Guard) -> dict[str, Any]:
+    def _mixture(self, task: Task, guard: Guard) -> dict[str, Any]:  # noqa: ARG002  nothing here can hang on a sample
         if facts := self.store.done(self.plan_id, "chosen"):
             return facts | {"reused": True}
         tables = []
@@ -169,5 +187,3 @@ def mixture_input(store: Store, branch: BranchPlan, part_name: str) -> pl.DataFr
         (pl.col("text_tokens").cast(pl.Int64) + pl.col("visual_tokens_kept").cast(pl.Int64)).alias("tokens"),
         (media_bytes.fill_null(0) + pl.col("turns").str.len_bytes().cast(pl.Int64)).alias("bytes"),
     )  # fmt: skip
-
-

@@ -124,6 +124,8 @@ def _read_cell(reference: Reference) -> bytes:
         value = cell.as_py()
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise SampleError(f"{_place(reference)}: no such value ({error}): name a binary column") from error
+    if value is None:
+        raise SampleError(f"{_place(reference)}: holds no bytes: embed the file, or drop the sample at its source")
     if not isinstance(value, bytes):
         raise SampleError(f"{_place(reference)}: found {type(value).__name__}, wanted bytes: name a binary column")
     check_bytes(len(value), what=_place(reference))

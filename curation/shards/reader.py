@@ -61,7 +61,9 @@ def read_members(file: int, path: Path, members: list[dict[str, Any]], key: str)
     for member in members:
         data[member["name"]] = os.pread(file, member["size"], member["offset"])
         if len(data[member["name"]]) != member["size"]:
-            raise ValueError(f"{path}: {member['name']} ends early: the tar is shorter than its index; curate or copy this shard again")
+            raise ValueError(
+                f"{path}: {member['name']} ends early: the tar is shorter than its index; curate or copy this shard again"
+            )
     fields = json.loads(data[f"{key}.json"])
     return StoredSample(key=key, fields=fields, media=tuple(data[medium["member"]] for medium in fields["media"]))
 

@@ -42,7 +42,9 @@ class ShardWriter:
     def __enter__(self) -> "ShardWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
             self._file.close()
             self._temporary.unlink(missing_ok=True)
@@ -72,7 +74,9 @@ class ShardWriter:
             for piece in member.pieces:
                 self._write(piece)
             if self.bytes - start != member.size:
-                raise ValueError(f"{name}: {self.bytes - start} bytes came, {member.size} were announced: the source changed under us")
+                raise ValueError(
+                    f"{name}: {self.bytes - start} bytes came, {member.size} were announced: the source changed under us"
+                )
             self._write(b"\0" * (-member.size % BLOCK))
             written.append((name, start, member.size))
         self.samples += 1
@@ -112,5 +116,3 @@ def tar_header(name: str, size: int) -> bytes:
     header[329:345] = b"0000000\x000000000\x00"
     header[148:156] = b"%06o\x00 " % sum(header)
     return bytes(header)
-
-

@@ -232,7 +232,9 @@ def _groups(uri: str, version: tuple[int, int]) -> tuple[Group, ...]:
         error = str(failure)
     close(error)
     if not groups:  # a shard that lost everything must not vanish without a word
-        groups.append(Group(key="", offset=0, members=(), fault=error or "the tar holds no samples: write it again, or remove it"))
+        groups.append(
+            Group(key="", offset=0, members=(), fault=error or "the tar holds no samples: write it again, or remove it")
+        )
     return tuple(groups)
 
 

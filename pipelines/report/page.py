@@ -38,7 +38,9 @@ def write_report(directory: Path) -> Path:
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title><style>{STYLE}</style>'
     path = directory / "report.html"
     with atomic(path) as temporary:
-        temporary.write_text(f"<!doctype html><html lang=en><head>{head}</head><body><h1>{title}</h1>{''.join(sections)}</body></html>\n")
+        temporary.write_text(
+            f"<!doctype html><html lang=en><head>{head}</head><body><h1>{title}</h1>{''.join(sections)}</body></html>\n"
+        )
     return path
 
 
@@ -48,7 +50,10 @@ def _card(facts: Mapping[str, Any], manifest: Manifest) -> str:
     rows = [
         ("samples in shards", f"{samples:,}"),
         ("shards", f"{len(manifest.shards):,}, {sum(s.bytes for s in manifest.shards) / 1e6:,.1f} MB"),
-        ("run", f"{facts['seconds']:,.1f} s on {executor['kind']} with {executor['slots']} workers at {executor['host']}, {facts['finished']}"),
+        (
+            "run",
+            f"{facts['seconds']:,.1f} s on {executor['kind']} with {executor['slots']} workers at {executor['host']}, {facts['finished']}",
+        ),
         ("tasks", f"{facts['tasks']['done']:,}, of them {facts['tasks']['already_done']:,} already done before"),
         ("media in this run", f"{counters['media_read']:,} read to be measured, {counters['media_decoded']:,} decoded"),
         ("recipe", f"{manifest.recipe_digest}, seed {manifest.seed}"),
@@ -67,7 +72,9 @@ def _funnel(branch: str, nodes: Iterable[Mapping[str, int]]) -> str:
         rate = f"{node['seen'] / seconds:,.0f}/s" if seconds >= 0.01 else ""
         reasons = " · ".join(f"{escape(k)} {n:,}" for k, n in lost.items())
         bar = f'<span class=bar><i style="width:{100 * share:.1f}%"></i></span>'
-        measured = f"{node.get('measured', 0):,}" + (f" <small>+ {node['reused']:,} known</small>" if node.get("reused") else "")
+        measured = f"{node.get('measured', 0):,}" + (
+            f" <small>+ {node['reused']:,} known</small>" if node.get("reused") else ""
+        )
         rows.append(
             f"<tr><td>{escape(str(node['node']))}<td>{node['seen']:,}<td>{node['kept']:,}<td>{100 * share:.1f} %<td>{bar}"
             f"<td class=text>{reasons}<td>{measured}<td>{rate}"
@@ -87,13 +94,16 @@ def _mixture(manifest: Manifest) -> str:
             f"<td>{counts.get('visual_tokens', 0):,}<td>{counts.get('visual_tokens_kept', 0):,}"
         )
     unit = f" (asked in {mixture['unit']})" if mixture["unit"] else " (everything kept goes in)"
-    head = "<tr><th>branch<th>asked<th>of samples<th>of tokens<th>samples<th>text tokens<th>visual tokens<th>after pruning"
+    head = (
+        "<tr><th>branch<th>asked<th>of samples<th>of tokens<th>samples<th>text tokens<th>visual tokens<th>after pruning"
+    )
     return f"<h2>Mixture{unit}</h2><div class=scroll><table>{head}{''.join(rows)}</table></div>"
 
 
 def _shards(manifest: Manifest) -> str:
     rows = [
-        f"<tr><td>{escape(s.name)}<td>{s.samples:,}<td>{s.bytes / 1e6:,.1f} MB<td>{s.text_tokens:,}<td>{s.visual_tokens:,}<td><small>{s.sha256[:16]}</small>"
+        f"<tr><td>{escape(s.name)}<td>{s.samples:,}<td>{s.bytes / 1e6:,.1f} MB<td>{s.text_tokens:,}"
+        f"<td>{s.visual_tokens:,}<td><small>{s.sha256[:16]}</small>"
         for s in manifest.shards[:200]
     ]
     more = f"<p>and {len(manifest.shards) - 200:,} more" if len(manifest.shards) > 200 else ""

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from run_checks import SAMPLES
 
 from curation.operator import PartLimits
 from curation.sources.synthetic import write_synthetic
 from pipelines.plan import Plan, make_plan
 from pipelines.recipe import Recipe
 from pipelines.recipes import RECIPES
-from run_checks import SAMPLES
 
 
 @pytest.fixture(scope="session")

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from run_checks import digests, ledger
 
 from curation.operator import OperatorError
 from pipelines.plan import Plan
 from pipelines.recipes import RECIPES
 from pipelines.run import run
 from pipelines.store import only_driver
-from run_checks import digests, ledger
 
 PlanOf = Callable[..., Plan]
 
 # A recipe file with operators of its own, as a user writes one. Which sample misbehaves is known by its id.
-RECIPE = '''
+RECIPE = """
 import os, time
 from dataclasses import dataclass
 from curation.filters import Words
@@ -53,8 +53,9 @@ def hang(data): return build(data, "hang")
 def abort(data): return build(data, "abort")
 def fail(data): return build(data, "raise")
 def build(data, how):
-    return Recipe(stage="stage2", branches=(branch("text", JsonlSource(f"{data}/text.jsonl", id="id"), Treacherous(how=how), Words(low=1)),))
-'''
+    source = JsonlSource(f"{data}/text.jsonl", id="id")
+    return Recipe(stage="stage2", branches=(branch("text", source, Treacherous(how=how), Words(low=1)),))
+"""
 
 
 def curate(*arguments: str) -> subprocess.Popen[bytes]:
@@ -77,11 +78,15 @@ def texts(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("how", "error", "says"), [("abort", "WorkerDied", "SIGABRT"), ("raise", "ZeroDivisionError", "_one")])
+@pytest.mark.parametrize(
+    ("how", "error", "says"), [("abort", "WorkerDied", "SIGABRT"), ("raise", "ZeroDivisionError", "_one")]
+)
 def test_a_sample_that_breaks_its_operator_costs_only_itself(texts: Path, how: str, error: str, says: str) -> None:
     function = {"abort": "abort", "raise": "fail"}[how]
     out = texts / "out"
-    process = curate("run", f"{texts}/recipe.py:{function}", "--data", str(texts), "--out", str(out), "--workers", "1", "--quiet")
+    process = curate(
+        "run", f"{texts}/recipe.py:{function}", "--data", str(texts), "--out", str(out), "--workers", "1", "--quiet"
+    )
     assert process.wait(120) == 0, finish(process)
     finish(process)
     rows = ledger(out)
@@ -111,11 +116,27 @@ def test_a_hung_decoder_is_found_and_named(texts: Path, executor: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.ray)])
-def test_killed_three_times_and_resumed_gives_the_same_bytes(corpora: Path, plan_of: PlanOf, tmp_path: Path, executor: str) -> None:
+def test_killed_three_times_and_resumed_gives_the_same_bytes(
+    corpora: Path, plan_of: PlanOf, tmp_path: Path, executor: str
+) -> None:
     want = tmp_path / "uninterrupted"
     run(plan_of(want, rows=10), workers=0, quiet=True)
     out = tmp_path / "killed"
-    arguments = ("run", "demo", "--data", str(corpora), "--out", str(out), "--executor", executor, "--workers", "2", "--part-rows", "10", "--quiet")
+    arguments = (
+        "run",
+        "demo",
+        "--data",
+        str(corpora),
+        "--out",
+        str(out),
+        "--executor",
+        executor,
+        "--workers",
+        "2",
+        "--part-rows",
+        "10",
+        "--quiet",
+    )
     draw = random.Random(5)
     for _ in range(3):
         process = curate(*arguments)
@@ -173,7 +194,9 @@ def test_a_rotten_source_stops_the_run_and_says_what_to_do(texts: Path) -> None:
         (("stats", "/nowhere"), "/nowhere"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_exit_2(arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_command_line_is_one_line_and_exit_2(
+    arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     from pipelines.cli import main
 
     assert main(arguments) == 2

@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+from run_checks import SAMPLES, digests, ledger
 
 from curation.filters import AspectRatio, Decodable, ShortSide
 from curation.select import ExactDedup
@@ -21,7 +22,6 @@ from pipelines.recipe import Mixture, Recipe, ShardLimits, branch
 from pipelines.recipes import RECIPES
 from pipelines.run import run
 from pipelines.verify import verify_dataset
-from run_checks import SAMPLES, digests, ledger
 
 PlanOf = Callable[..., Plan]
 
@@ -30,7 +30,19 @@ PlanOf = Callable[..., Plan]
 def dataset(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo recipe, built by two worker processes through the command line."""
     out = tmp_path_factory.mktemp("dataset")
-    arguments = ["run", "demo", "--data", str(corpora), "--out", str(out), "--workers", "2", "--part-rows", "40", "--quiet"]
+    arguments = [
+        "run",
+        "demo",
+        "--data",
+        str(corpora),
+        "--out",
+        str(out),
+        "--workers",
+        "2",
+        "--part-rows",
+        "40",
+        "--quiet",
+    ]
     assert main(arguments) == 0
     return out
 
@@ -91,7 +103,11 @@ def test_webdataset_reads_every_shard_and_finds_every_key_once(dataset: Path) ->
         for path in shards
         for sample in webdataset.WebDataset(str(path), shardshuffle=False, handler=webdataset.reraise_exception)
     ]
-    indexed = [key for path in shards for key in pq.read_table(path.with_suffix("").with_suffix(".index.parquet"))["key"].to_pylist()]
+    indexed = [
+        key
+        for path in shards
+        for key in pq.read_table(path.with_suffix("").with_suffix(".index.parquet"))["key"].to_pylist()
+    ]
     assert sorted(keys) == sorted(set(keys)) == sorted(indexed)
     assert len(keys) == sum(entry.samples for entry in manifest.shards)
 
@@ -112,7 +128,9 @@ def test_verify_finds_no_fault_and_names_a_flipped_byte(dataset: Path, tmp_path:
 
 
 @pytest.mark.parametrize(("workers", "rows"), [(0, 40), (2, 7), (1, 10_000)])
-def test_workers_and_part_sizes_change_no_byte(dataset: Path, plan_of: PlanOf, tmp_path: Path, workers: int, rows: int) -> None:
+def test_workers_and_part_sizes_change_no_byte(
+    dataset: Path, plan_of: PlanOf, tmp_path: Path, workers: int, rows: int
+) -> None:
     run(plan_of(tmp_path, rows=rows), workers=workers, quiet=True)
     assert digests(tmp_path) == digests(dataset)
 
@@ -125,7 +143,9 @@ def test_ray_gives_the_same_bytes(dataset: Path, plan_of: PlanOf, tmp_path: Path
 
 
 def test_a_second_run_does_nothing(dataset: Path, corpora: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*") if path.is_file() and path.name != "driver.lock"}
+    before = {
+        path: path.stat().st_mtime_ns for path in dataset.rglob("*") if path.is_file() and path.name != "driver.lock"
+    }
     assert main(["run", "demo", "--data", str(corpora), "--out", str(dataset), "--part-rows", "40", "--quiet"]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in before}
@@ -197,7 +217,9 @@ def test_small_shards_hold_the_same_samples(dataset: Path, corpora: Path, plan_o
 
 def test_a_mixture_is_met_and_what_goes_over_is_named(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     recipe = RECIPES["demo"](str(corpora))
-    recipe = replace(recipe, branches=recipe.branches[:2], mixture=Mixture(weights={"image_text": 3, "documents": 1}, budget=16))
+    recipe = replace(
+        recipe, branches=recipe.branches[:2], mixture=Mixture(weights={"image_text": 3, "documents": 1}, budget=16)
+    )
     manifest = run(plan_of(tmp_path, recipe), workers=0, quiet=True).manifest
     assert {name: counts["samples"] for name, counts in manifest.branches.items()} == {"image_text": 12, "documents": 4}
     assert manifest.mixture["samples"] == {"image_text": 0.75, "documents": 0.25}
