@@ -63,7 +63,7 @@ def test_rewritten_file_is_read_anew(parquet: str) -> None:
         ("column:image.missing", 4, 0, "no such value"),
         ("column:pages.7.bytes", 4, 0, "no such value"),
         ("column:text", 4, 0, "found str, wanted bytes"),
-        ("column:text", 19, 0, "found NoneType, wanted bytes"),
+        ("column:text", 19, 0, "holds no bytes: embed"),
         ("column:image", 4, 0, "found dict, wanted bytes"),
     ],
 )
