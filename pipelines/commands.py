@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +18,8 @@ from pipelines.statistics import dataset_statistics
 from pipelines.store import Store
 from pipelines.verify import verify_dataset
 
-console = Console()
+# In a log nothing is cut or folded to a terminal that is not there.
+console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
 
 def resolve(options: argparse.Namespace) -> tuple[Plan, str]:

@@ -113,6 +113,5 @@ def tar_header(name: str, size: int) -> bytes:
     header[136:156] = b"00000000000\x00        "
     header[156:157] = b"0"
     header[257:265] = b"ustar\x0000"
-    header[329:345] = b"0000000\x000000000\x00"
     header[148:156] = b"%06o\x00 " % sum(header)
     return bytes(header)
