@@ -20,6 +20,8 @@ from curation.sample import Media, Sample, SampleError
 
 # Decoded pixels of one batch at full size; a single larger image still makes a batch of its own.
 BATCH_PIXEL_BYTES = 192 << 20
+# What a character costs beside pixels: its copies in columns, and the tokens of the longest text.
+CHARACTER_BYTES = 16
 
 MEDIA_SCHEMA = {
     "sample": pl.UInt32, "medium": pl.UInt32, "kind": pl.String, "format": pl.String, "width": pl.Float64, "height": pl.Float64,
@@ -167,11 +169,12 @@ def _read(medium: Media) -> bytes:
 def batches(
     samples: Iterable[Sample], *, size: int = 64, pixel_bytes: int = BATCH_PIXEL_BYTES
 ) -> Iterator[list[Sample]]:
-    """Consecutive samples in lists of at most `size` whose images, decoded at full size, stay within `pixel_bytes`."""
+    """Consecutive samples in lists of at most `size` whose images, decoded at full size, and texts stay within `pixel_bytes`."""
     batch: list[Sample] = []
     weight = 0
     for sample in samples:
         need = sum(3 * m.width * m.height if m.kind == "image" else m.size for m in sample.media)
+        need += CHARACTER_BYTES * sum(len(turn.text) for turn in sample.turns)
         if batch and (len(batch) >= size or weight + need > pixel_bytes):
             yield batch
             batch, weight = [], 0

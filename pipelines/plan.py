@@ -8,7 +8,6 @@ is one pass over a part:
     source -> [segment 0: filters, transforms] -> Select -> [segment 1] -> Select -> ... -> mixture -> settle -> shards
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -90,8 +89,7 @@ class Plan:
 
     def portable_recipe(self) -> dict[str, Any]:
         """The resolved recipe with the data directory written as {data}: the same wherever the corpora lie."""
-        text = json.dumps(self.recipe.resolved(), ensure_ascii=False, sort_keys=True)
-        return json.loads(text.replace(json.dumps(self.data)[1:-1], "{data}") if self.data else text)
+        return _without_data(self.recipe.resolved(), self.data.rstrip("/"))
 
     def recipe_digest(self) -> str:
         """Identity of what was asked for, wherever the data lie."""
@@ -109,6 +107,16 @@ class Plan:
             "rules": self.recipe.resolved()["rules"],
             "digest": rules.digest(),
         }
+
+
+def _without_data(value: Any, data: str) -> Any:
+    """JSON with every path at or below `data` rewritten; a data directory called "text" must not be found in other settings."""
+    if isinstance(value, dict):
+        return {key: _without_data(item, data) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_data(item, data) for item in value]
+    below = data and isinstance(value, str) and (value.startswith(f"{data}/") or ("/" in data and value == data))
+    return "{data}" + value[len(data) :] if below else value
 
 
 def make_plan(
