@@ -34,6 +34,15 @@ def unmixed(data):
 """
 
 
+# The peak of a process counts what its parent held when it was started: a small parent tells the truth.
+LAUNCHER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+sys.exit(code)
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ran:
     """A run that ended: its corpora, its dataset, what it said, the peak of its largest process."""
@@ -73,17 +82,23 @@ def curate(folder: Path, corpora: Corpora, recipe: str) -> Ran:
         "--quiet",
     ]
     places = {"PYTHONPATH": str(EXAMPLE.parents[1]), "TMPDIR": str(folder / "cwd"), "PYTHONDONTWRITEBYTECODE": "1"}
-    said = folder.parent / "said.txt"
-    with said.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, cwd=folder / "cwd", env=os.environ | places
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+    process = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, *command],
+        cwd=folder / "cwd",
+        env=os.environ | places,
+        capture_output=True,
+        text=True,
+    )
+    peak = int(process.stdout.splitlines()[-1])
     return Ran(
-        corpora=corpora, out=out, code=process.returncode, said=said.read_text(), peak_bytes=usage.ru_maxrss * 1024,
-        before=before, after=tree(folder, out),
-    )  # fmt: skip
+        corpora=corpora,
+        out=out,
+        code=process.returncode,
+        said=process.stdout + process.stderr,
+        peak_bytes=peak,
+        before=before,
+        after=tree(folder, out),
+    )
 
 
 @pytest.fixture(scope="module", params=["parquet", "jsonl"])
@@ -200,3 +215,35 @@ def test_two_sources_of_one_title_are_refused_and_other_titles_give_other_ids(tm
     rows = ledger(out)
     assert rows["decision"].to_list() == ["kept", "kept"]
     assert rows["id"].n_unique() == 2
+
+
+@pytest.mark.parametrize("name", ["a", "text", "sources"])
+def test_a_data_folder_with_an_everyday_name_spoils_no_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "text.jsonl").write_text('{"text": "the very same words in both"}\n')
+    monkeypatch.chdir(tmp_path)
+    recipes = [
+        make_plan(
+            Recipe(stage="stage2", branches=(branch("text", JsonlSource(f"{path}/text.jsonl")),)), tmp_path, data=path
+        )
+        for path in (name, f"{tmp_path}/{name}", f"{name}/")
+    ]
+    assert recipes[0].portable_recipe()["branches"][0]["source"]["path"] == "{data}/text.jsonl"
+    assert recipes[0].recipe_digest() == recipes[1].recipe_digest()
+
+
+def test_a_dump_in_one_line_is_refused_before_it_is_tokenized(tmp_path: Path) -> None:
+    lines = [{"id": "dump", "text": "x" * (8 << 20)}, {"id": "book", "text": "call me Ishmael " * 1000}]
+    (tmp_path / "text.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipe = Recipe(
+        stage="stage2", branches=(branch("text", JsonlSource(f"{tmp_path}/text.jsonl", id="id"), Words(low=1)),)
+    )
+    run(make_plan(recipe, tmp_path / "out"), workers=0, quiet=True)
+    assert dict(ledger(tmp_path / "out").select("origin", "decision").iter_rows()) == {
+        "dump": "quarantined",
+        "book": "kept",
+    }
+    message = pl.read_parquet(next((tmp_path / "out" / "quarantine").iterdir()))["message"][0]
+    assert "line 1: 8,388,608 characters of text, limit 2,097,152" in message
