@@ -25,9 +25,8 @@ Kind = Literal["image", "video"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "stream")
 
 _TAG = re.compile(r"<(image|video)>")
-# Text of one sample, in characters: the longest novels fit, and no sequence is trained on a tenth of it. Tokenizing takes 200 bytes and
-# a microsecond for each, so that a dump of 60 MB in one line would cost 12 GB and a minute.
-MAX_CHARACTERS = 2 << 20
+# Text of one sample, in characters: several of the longest novels. Beyond, even its copies in columns weigh.
+MAX_CHARACTERS = 16 << 20
 
 
 class SampleError(ValueError):

@@ -235,15 +235,15 @@ def test_a_data_folder_with_an_everyday_name_spoils_no_recipe(
 
 
 def test_a_dump_in_one_line_is_refused_before_it_is_tokenized(tmp_path: Path) -> None:
-    lines = [{"id": "dump", "text": "x" * (8 << 20)}, {"id": "book", "text": "call me Ishmael " * 1000}]
-    (tmp_path / "text.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    recipe = Recipe(
-        stage="stage2", branches=(branch("text", JsonlSource(f"{tmp_path}/text.jsonl", id="id"), Words(low=1)),)
-    )
+    texts = {"dump": "x" * (17 << 20), "volume": "x" * (3 << 20), "book": "call me Ishmael " * 1000}
+    lines = [json.dumps({"id": name, "text": text}) for name, text in texts.items()]
+    (tmp_path / "text.jsonl").write_text("\n".join(lines))
+    source = JsonlSource(f"{tmp_path}/text.jsonl", id="id")
+    recipe = Recipe(stage="stage2", branches=(branch("text", source, Words(low=1)),))
     run(make_plan(recipe, tmp_path / "out"), workers=0, quiet=True)
-    assert dict(ledger(tmp_path / "out").select("origin", "decision").iter_rows()) == {
-        "dump": "quarantined",
-        "book": "kept",
-    }
-    message = pl.read_parquet(next((tmp_path / "out" / "quarantine").iterdir()))["message"][0]
-    assert "line 1: 8,388,608 characters of text, limit 2,097,152" in message
+    fates = dict(ledger(tmp_path / "out").select("origin", "reason").iter_rows())
+    assert fates == {"dump": "JsonlSource.error", "volume": "Count.error", "book": None}
+    table = pl.read_parquet(next((tmp_path / "out" / "quarantine").iterdir()))
+    messages = dict(table.select("origin", "message").iter_rows())
+    assert "line 1: 17,825,792 characters of text, limit 16,777,216" in messages["dump"]
+    assert "3,145,728 characters to count, limit 2,097,152" in messages["volume"]
