@@ -48,8 +48,11 @@ def _tree(directory: Path, ledger: pl.LazyFrame, row: Mapping[str, Any]) -> Tree
 
 def _nodes(directory: Path, row: Mapping[str, Any]) -> list[str]:
     """What each operator of the branch said, up to where the sample ended."""
+    operators = _operators(directory, row["branch"])
+    if row["decision"] == "quarantined" and row["node"] not in [*(settings["name"] for settings in operators), "Count"]:
+        return []  # its source could not read it: no operator ever saw it
     lines = []
-    for settings in _operators(directory, row["branch"]):
+    for settings in operators:
         name = settings["name"]
         bounds = ", ".join(f"{k} {settings[k]:g}" for k in ("low", "high") if settings.get(k) is not None)
         score = row.get(name)

@@ -235,3 +235,29 @@ def test_explain_tells_score_reason_and_survivor(dataset: Path, capsys: pytest.C
     assert twin["reason"] in said
     assert twin["duplicate_of"] in said
     assert main(["explain", str(dataset), "no such sample"]) == 1
+
+
+def test_explain_lists_no_operator_for_a_sample_that_its_source_could_not_read(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = (
+        ledger(dataset).filter(pl.col("reason").is_in(["ParquetSource.error", "JsonlSource.error"])).row(0, named=True)
+    )
+    assert main(["explain", str(dataset), bad["id"]]) == 0
+    said = capsys.readouterr().out
+    assert bad["reason"] in said
+    assert "NormalizeTurns" not in said
+
+
+def test_the_manifest_names_no_place_of_the_data(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
+    """The same corpora at another place give the same manifest, and only paths are rewritten."""
+    other = tmp_path / "e"
+    other.mkdir()
+    for path in corpora.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    recipes = [image_recipe(data, ratio=3.0, side=28) for data in (corpora, other)]
+    outs = [tmp_path / "first", tmp_path / "second"]
+    run(plan_of(outs[0], recipes[0]), workers=0, quiet=True)
+    run(replace(plan_of(outs[1], recipes[1]), data=str(other)), workers=0, quiet=True)
+    assert digests(outs[0]) == digests(outs[1])
+    assert str(tmp_path) not in (outs[1] / "manifest.json").read_text()
