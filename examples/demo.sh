@@ -3,7 +3,8 @@
 # training stages -> an answer about an image and one about a video.    usage: demo.sh DIR
 set -euo pipefail
 dir=${1:?usage: demo.sh DIR}
-steps=${STEPS:-40}
+# Optimizer steps of the four stages: the first has a random, frozen language model, from which little can be learnt.
+steps=(${STEPS:-20 60 80 80})
 
 [ -f "$dir/data/truth.jsonl" ] || vl3-curate synth "$dir/data" --samples "${SAMPLES:-1500}"
 
@@ -14,9 +15,10 @@ vl3-curate stats "$dir/stage3"
 vl3-curate quarantine "$dir/stage3"
 
 previous=()
-for stage in stage1 stage2 stage3 stage4; do
-  vl3-train run "$stage" --model tiny --shards "$dir/$stage" --out "$dir/runs/$stage" --steps "$steps" "${previous[@]}"
-  previous=(--init "$dir/runs/$stage")
+for number in 1 2 3 4; do
+  vl3-train run "stage$number" --model tiny --shards "$dir/stage$number" --out "$dir/runs/stage$number" \
+    --steps "${steps[number - 1]}" "${previous[@]}"
+  previous=(--init "$dir/runs/stage$number")
 done
 
 # Shards are plain tars: take a picture and a clip out of them.

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from curation.media.read import read_references
+from curation.media.read import read_reference
 from curation.operator import Filter
 from curation.sample import Reference
 from pipelines.guard import Guard
@@ -150,15 +150,20 @@ def bring(
 
 
 def _copy(path: Path, cells: list[dict[str, Any]], guard: Guard) -> None:
-    """Copy the bytes of Parquet cells into one file, and point the cells there."""
-    references = [Reference(uri=m["uri"], member=m["member"], offset=m["offset"], size=m["size"]) for m in cells]
-    offset = 0
+    """Copy the bytes of Parquet cells into one file, and point the cells there. Read in file order, each cell once."""
+    places = {(m["uri"], m["member"], m["offset"]): m["size"] for m in cells}
+    copied: dict[tuple[str, str, int], int] = {}
+    end = 0
     with atomic(path, durable=False) as temporary, temporary.open("wb", buffering=0) as file:
-        for medium, data in zip(cells, read_references(references), strict=True):
-            guard.beat(len(data))
+        for place in sorted(places):
+            guard.beat(places[place])
+            data = read_reference(Reference(uri=place[0], member=place[1], offset=place[2], size=places[place]))
             file.write(data)
-            medium |= {"uri": str(path), "member": "", "offset": offset}
-            offset += len(data)
+            copied[place] = end
+            end += len(data)
+    for medium in cells:
+        offset = copied[medium["uri"], medium["member"], medium["offset"]]
+        medium |= {"uri": str(path), "member": "", "offset": offset}
 
 
 def _write(path: Path, table: pl.DataFrame) -> Path:
