@@ -4,7 +4,7 @@
 set -euo pipefail
 dir=${1:?usage: demo.sh DIR}
 # Optimizer steps of the four stages: the first has a random, frozen language model, from which little can be learnt.
-steps=(${STEPS:-20 60 80 80})
+steps=(${STEPS:-30 120 150 150})
 
 [ -f "$dir/data/truth.jsonl" ] || vl3-curate synth "$dir/data" --samples "${SAMPLES:-1500}"
 
