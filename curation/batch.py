@@ -19,7 +19,7 @@ from curation.media.video import VideoScan, scan_video
 from curation.sample import Media, Sample, SampleError
 
 # Decoded pixels of one batch at full size; a single larger image still makes a batch of its own.
-BATCH_PIXEL_BYTES = 192 << 20
+BATCH_PIXEL_BYTES = 24 << 20
 # What a character costs beside pixels: its copies in columns, and the tokens of the longest text.
 CHARACTER_BYTES = 16
 

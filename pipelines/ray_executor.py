@@ -34,7 +34,10 @@ class RayExecutor:
         self._own = "RAY_ADDRESS" not in os.environ and not ray.is_initialized()
         if not ray.is_initialized():
             _connect(workers)
-        self.slots = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        # Where Ray itself bounds what runs, a few tasks wait there, so that no worker waits for the driver.
+        waiting = max(1, cpus // 4)
+        self.slots = cpus + waiting if workers is None or workers >= cpus else workers
         self.cursors = cursors
         cursors.mkdir(parents=True, exist_ok=True)
         self._job = ray.put(job)

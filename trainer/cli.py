@@ -173,7 +173,7 @@ def _plan(options: argparse.Namespace) -> None:
 
     source = options.init or options.model or "tiny"
     config = ModelConfig.preset(source) if source in PRESETS else read_config(Path(source))
-    stage = replace(stage_for(options.stage, width=config.language.hidden), **_changes(options))
+    stage = replace(stage_for(options.stage, width=config.language.hidden, source=source), **_changes(options))
     flops = FlopModel(config=config, trains=tuple(sorted(stage.rates)))
     summary = summarise(
         make_plan(open_shards(options.shards, stage.rules), stage, flops, seed=options.seed, epoch=0),

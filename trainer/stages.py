@@ -82,9 +82,12 @@ SMALL_STAGES = {
 """The `tiny` preset, trained from scratch on one CPU."""
 
 
-def stage_for(name: str, *, width: int) -> Stage:
-    """The stage of that name, for a language model of that width: below SMALL_WIDTH the values for training from
-    scratch.
+def stage_for(name: str, *, width: int, source: str = "") -> Stage:
+    """The stage of that name, for a language model of that width: below SMALL_WIDTH the values for a small model.
+
+    Args:
+        source: what the weights come from. A preset means random ones; then the first stage trains the language model
+            too, where the published one keeps a pretrained one frozen: through random weights nothing can be aligned.
 
     Raises:
         UsageError: there is no such stage.
@@ -92,4 +95,7 @@ def stage_for(name: str, *, width: int) -> Stage:
     stages = SMALL_STAGES if width < SMALL_WIDTH else STAGES
     if name not in stages:
         raise UsageError(f"stage {name!r} is not one of {', '.join(stages)}: name one of them")
-    return stages[name]
+    stage = stages[name]
+    if source in PRESETS and not stage.trains("language"):
+        stage = replace(stage, rates={**stage.rates, "language": stages["stage2"].rates["language"]})
+    return stage

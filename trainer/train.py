@@ -60,6 +60,11 @@ class Settings:
     changes: dict[str, Any] = field(default_factory=dict)
     parallel: Parallel = field(default_factory=Parallel)
 
+    @property
+    def source(self) -> str:
+        """What the weights come from: a checkpoint in any form, or a preset, which means random ones."""
+        return self.init or self.model or "tiny"
+
 
 @dataclass(kw_only=True)
 class Run:
@@ -105,7 +110,8 @@ def train(settings: Settings) -> Progress:
 def prepare(settings: Settings, world: World) -> Run:
     """Everything that the loop needs, read and checked."""
     model, processor = start(init=settings.init, model=settings.model, seed=settings.seed)
-    stage = replace(stage_for(settings.stage, width=model.config.language.hidden), **settings.changes)
+    published = stage_for(settings.stage, width=model.config.language.hidden, source=settings.source)
+    stage = replace(published, **settings.changes)
     dataset = open_shards(settings.shards, stage.rules, tokenizer=processor.tokenizer.digest())
     processor = for_stage(processor, stage)
     flops = FlopModel(config=model.config, trains=tuple(sorted(stage.rates)))

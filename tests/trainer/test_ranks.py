@@ -11,6 +11,7 @@ import pytest
 from trainer_shards import Made, colour_sample, text_sample, write_dataset
 
 from trainer.checkpoint import latest
+from trainer.start import fresh_model
 
 FLAGS = ["--pack-tokens", "256", "--pack-patches", "512", "--step-packs", "4", "--save-every", "3", "--keep", "9"]
 
@@ -68,8 +69,12 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_two_ranks_equal_one_process_also_where_one_has_text_only(apart: Path, tmp_path: Path, stage: str) -> None:
-    run(tmp_path / "one", apart, ranks=1, stage=stage)
-    run(tmp_path / "two", apart, ranks=2, stage=stage)
+    """Started from a model directory, stage 1 keeps the language model frozen."""
+    model, processor = fresh_model("tiny", seed=0)
+    model.save_pretrained(tmp_path / "model", processor)
+    started = ("--init", str(tmp_path / "model"))
+    run(tmp_path / "one", apart, ranks=1, stage=stage, extra=started)
+    run(tmp_path / "two", apart, ranks=2, stage=stage, extra=started)
     assert_same(tmp_path / "two", tmp_path / "one")
 
 

@@ -14,7 +14,7 @@ from trainer.flops import FlopModel
 from trainer.loader import LoadedPack, PackReader, empty_batch, load_packs
 from trainer.optimizer import component_of, make_optimizer, rate_share, set_trainable
 from trainer.plan import Plan, make_plan
-from trainer.stages import SMALL_STAGES, Stage
+from trainer.stages import SMALL_STAGES, Stage, stage_for
 from trainer.step import train_step
 from trainer.world import World
 
@@ -164,3 +164,9 @@ def test_rates_rise_linearly_and_fall_as_a_cosine_to_zero() -> None:
     assert shares[3 + 97 // 2] == pytest.approx(0.5, abs=0.02)
     assert shares[100] == pytest.approx(0.0, abs=1e-12)
     assert all(a >= b for a, b in pairwise(shares[3:]))
+
+
+@pytest.mark.parametrize(("source", "trains"), [("tiny", True), ("2b", True), ("runs/stage1", False)])
+def test_the_first_stage_keeps_only_a_trained_language_model_frozen(source: str, trains: bool) -> None:
+    for width in (128, 1536):
+        assert stage_for("stage1", width=width, source=source).trains("language") == trains
