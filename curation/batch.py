@@ -50,6 +50,7 @@ class Batch:
         self._pixels: dict[tuple[str, int], np.ndarray] = {}
         self._scans: dict[tuple[str, int], VideoScan] = {}
         self._bytes: dict[tuple[str, int], bytes] = {}
+        self._shared: dict[str, pl.DataFrame] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -80,6 +81,16 @@ class Batch:
         values = media.group_by("sample").agg(folded.alias("value"))
         samples = pl.DataFrame({"sample": np.arange(len(self), dtype=np.uint32)})
         return samples.join(values, on="sample", how="left", maintain_order="left")["value"]
+
+    def shared(self, name: str, compute: Callable[["Batch"], pl.DataFrame]) -> pl.DataFrame:
+        """Columns that several operators of a pass need, one row per sample in order, computed by the first that asks.
+
+        `name` stands for `compute` and every setting it depends on. The columns follow the samples that go on, until a transform
+        rewrites one of them.
+        """
+        if name not in self._shared:
+            self._shared[name] = compute(self)
+        return self._shared[name]
 
     def texts(self) -> pl.Series:
         """What each sample says, all turns but system turns, without tags."""
@@ -154,9 +165,12 @@ class Batch:
 
     def take(self, indices: Iterable[int], samples: Sequence[Sample] | None = None) -> "Batch":
         """Some samples as a batch that shares what was read and decoded; `samples` replaces the originals (after a transform)."""
+        indices = list(indices)
         samples = self.samples if samples is None else samples
         part = Batch([samples[i] for i in indices], counters=self.counters, beat=self.beat)
         part._pixels, part._scans, part._bytes = self._pixels, self._scans, self._bytes
+        if all(samples[i] is self.samples[i] for i in indices):
+            part._shared = {name: table[indices] for name, table in self._shared.items()}
         return part
 
 

@@ -203,7 +203,9 @@ class Pass:
         if missing:
             self.guard.at(step.name, rows[missing[0]], len(missing))
             self.guard.beat()
-            fresh = list(zip([rows[i] for i in missing], attempt(step, batch.take(missing)), strict=True))
+            # The batch itself where it can be: what the step leaves in it for later steps is found again.
+            measured = batch if len(missing) == len(rows) else batch.take(missing)
+            fresh = list(zip([rows[i] for i in missing], attempt(step, measured), strict=True))
             self.measures.put(step.measure, fresh)
             values.update(fresh)
             counts.measured += len(missing)
