@@ -7,8 +7,9 @@ depends on scheduling.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -23,10 +24,29 @@ BATCH_PIXEL_BYTES = 24 << 20
 # What a character costs beside pixels: its copies in columns, and the tokens of the longest text.
 CHARACTER_BYTES = 16
 
-MEDIA_SCHEMA = {
-    "sample": pl.UInt32, "medium": pl.UInt32, "kind": pl.String, "format": pl.String, "width": pl.Float64, "height": pl.Float64,
-    "duration": pl.Float64, "fps": pl.Float64, "frames": pl.Float64, "bytes": pl.Float64,
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class MediaColumns:
+    """Header facts of a batch's media, one entry per medium in order; unknown facts are 0 (duration of some containers).
+
+    sample: index in the batch. medium: number within the sample. kind, format: strings. The rest are floats; bytes: encoded size.
+    """
+
+    sample: np.ndarray
+    medium: np.ndarray
+    kind: np.ndarray
+    format: np.ndarray
+    width: np.ndarray
+    height: np.ndarray
+    duration: np.ndarray
+    fps: np.ndarray
+    frames: np.ndarray
+    bytes: np.ndarray
+
+    def only(self, kind: Literal["image", "video"]) -> "MediaColumns":
+        """The media of one kind."""
+        mask = self.kind == kind
+        return MediaColumns(*(getattr(self, field.name)[mask] for field in fields(self)))
 
 
 class Batch:
@@ -56,31 +76,37 @@ class Batch:
         return len(self.samples)
 
     @cached_property
-    def media(self) -> pl.DataFrame:
-        """One row per medium: `sample` (index in the batch), `medium`, and its header facts as floats (see MEDIA_SCHEMA)."""
+    def media(self) -> MediaColumns:
+        """Header facts of all media, as columns. Plain arrays: batches are small, and a data frame's start-up costs more than its work."""
         rows = [
             (i, j, m.kind, m.format, m.width, m.height, m.duration, m.fps, m.frames, m.size)
             for i, sample in enumerate(self.samples)
             for j, m in enumerate(sample.media)
         ]
-        return pl.DataFrame(rows, schema=MEDIA_SCHEMA, orient="row")
+        columns = list(zip(*rows, strict=True)) or [()] * 10
+        kinds = (np.intp, np.intp, object, object, *[np.float64] * 6)
+        return MediaColumns(*(np.array(c, dtype=k) for c, k in zip(columns, kinds, strict=True)))
 
     @property
-    def images(self) -> pl.DataFrame:
-        """The rows of `media` that are images."""
-        return self.media.filter(pl.col("kind") == "image")
+    def images(self) -> MediaColumns:
+        """The media that are images."""
+        return self.media.only("image")
 
     @property
-    def videos(self) -> pl.DataFrame:
-        """The rows of `media` that are videos."""
-        return self.media.filter(pl.col("kind") == "video")
+    def videos(self) -> MediaColumns:
+        """The media that are videos."""
+        return self.media.only("video")
 
-    def per_sample(self, media: pl.DataFrame, value: pl.Expr, *, worst: str) -> pl.Series:
-        """A number per medium folded to one per sample: `worst` is "max" or "min". Null where a sample has no such medium."""
-        folded = value.max() if worst == "max" else value.min()
-        values = media.group_by("sample").agg(folded.alias("value"))
-        samples = pl.DataFrame({"sample": np.arange(len(self), dtype=np.uint32)})
-        return samples.join(values, on="sample", how="left", maintain_order="left")["value"]
+    def per_sample(self, media: MediaColumns, values: np.ndarray, *, worst: Literal["max", "min"]) -> pl.Series:
+        """A number per medium folded to one per sample, the largest or the smallest. Null where a sample has no such medium."""
+        fold, start = (np.fmax, -np.inf) if worst == "max" else (np.fmin, np.inf)
+        folded = np.full(len(self), start)
+        fold.at(folded, media.sample, values)
+        has = np.zeros(len(self), dtype=bool)
+        has[media.sample] = True
+        return pl.Series(
+            "value", [v if h else None for v, h in zip(folded.tolist(), has.tolist(), strict=True)], dtype=pl.Float64
+        )
 
     def shared(self, name: str, compute: Callable[["Batch"], pl.DataFrame]) -> pl.DataFrame:
         """Columns that several operators of a pass need, one row per sample in order, computed by the first that asks.

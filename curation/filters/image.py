@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from curation.batch import Batch
 from curation.operator import Filter
 from curation.sample import SampleError
-
-_LONG, _SHORT = pl.max_horizontal("width", "height"), pl.min_horizontal("width", "height")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +25,10 @@ class AspectRatio(Filter):
 
     def measure(self, batch: Batch) -> pl.Series:
         """One ratio per sample."""
-        ratio = pl.when(_SHORT > 0).then(_LONG / _SHORT).otherwise(float("inf"))
-        return batch.per_sample(batch.media, ratio, worst="max")
+        media = batch.media
+        short, long = np.minimum(media.width, media.height), np.maximum(media.width, media.height)
+        ratio = np.divide(long, short, out=np.full(len(short), np.inf), where=short > 0)
+        return batch.per_sample(media, ratio, worst="max")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class ShortSide(Filter):
 
     def measure(self, batch: Batch) -> pl.Series:
         """One length per sample, in pixels."""
-        return batch.per_sample(batch.media, _SHORT, worst="min")
+        return batch.per_sample(batch.media, np.minimum(batch.media.width, batch.media.height), worst="min")
 
 
 @dataclass(frozen=True, kw_only=True)

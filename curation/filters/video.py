@@ -48,7 +48,7 @@ class Frames(Filter):
     def measure(self, batch: Batch) -> pl.Series:
         """One count per sample."""
         if self.count == "declared":
-            return batch.per_sample(batch.videos, pl.col("frames"), worst="min")
+            return batch.per_sample(batch.videos, batch.videos.frames, worst="min")
 
         def fewest(index: int) -> float | None:
             media = batch.samples[index].media
