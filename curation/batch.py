@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -62,10 +63,12 @@ class Batch:
         *,
         counters: Counter[str] | None = None,
         beat: Callable[[int], None] = lambda _: None,
+        keep: Path | None = None,
     ) -> None:
         self.samples = list(samples)
         self.counters = Counter() if counters is None else counters
         self.beat = beat  # called with the media bytes of what comes next: the runner's watchdog
+        self.keep = keep  # a folder for what is dear to compute (embeddings, captions): kept from run to run, a cache
         self.errors: dict[int, SampleError] = {}
         self._pixels: dict[tuple[str, int], np.ndarray] = {}
         self._scans: dict[tuple[str, int], VideoScan] = {}
@@ -193,7 +196,7 @@ class Batch:
         """Some samples as a batch that shares what was read and decoded; `samples` replaces the originals (after a transform)."""
         indices = list(indices)
         samples = self.samples if samples is None else samples
-        part = Batch([samples[i] for i in indices], counters=self.counters, beat=self.beat)
+        part = Batch([samples[i] for i in indices], counters=self.counters, beat=self.beat, keep=self.keep)
         part._pixels, part._scans, part._bytes = self._pixels, self._scans, self._bytes
         if all(samples[i] is self.samples[i] for i in indices):
             part._shared = {name: table[indices] for name, table in self._shared.items()}

@@ -44,11 +44,15 @@ class SampleError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One message of a conversation. `time` is in seconds of the video, for streaming samples only."""
+    """One message of a conversation. `time` is in seconds of the video, for streaming samples only.
+
+    `was` is what the turn said at its source, where a model has written it anew.
+    """
 
     role: Role
     text: str
     time: float | None = None
+    was: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +217,10 @@ def turns_to_json(turns: Sequence[Turn]) -> str:
 
 
 def turn_to_dict(turn: Turn) -> dict[str, Any]:
-    """A turn as it stands in a shard: `time` only where there is one."""
+    """A turn as it stands in a shard: `time` and `was` only where there is one."""
     fields: dict[str, Any] = {"role": turn.role, "text": turn.text}
-    return fields if turn.time is None else fields | {"time": turn.time}
+    fields |= {} if turn.time is None else {"time": turn.time}
+    return fields if turn.was is None else fields | {"was": turn.was}
 
 
 def turns_from_json(text: str) -> tuple[Turn, ...]:
@@ -225,4 +230,4 @@ def turns_from_json(text: str) -> tuple[Turn, ...]:
 
 def turns_of(fields: Iterable[Mapping[str, Any]]) -> tuple[Turn, ...]:
     """Inverse of `turn_to_dict`, for a list of them."""
-    return tuple(Turn(role=t["role"], text=t["text"], time=t.get("time")) for t in fields)
+    return tuple(Turn(role=t["role"], text=t["text"], time=t.get("time"), was=t.get("was")) for t in fields)

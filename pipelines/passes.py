@@ -80,9 +80,11 @@ class Pass:
 
     def run(self) -> dict[str, Any]:
         """Do it, check the failures, commit; returns the facts."""
+        keep = self.store.work / self.branch.source_id / f"{self.part_name}.kept"
         try:
             for rows, samples in _row_batches(self._entering(), 1 if self.careful else 256):
-                self._through(rows, Batch(samples, counters=self.counters, beat=self.guard.beat))
+                batch = Batch(samples, counters=self.counters, beat=self.guard.beat, keep=keep)
+                self._through(rows, batch)
                 if self.careful:
                     self.measures.save()
         finally:
