@@ -1,12 +1,13 @@
 """Files: where sources find their input, how samples are named after it, and how bytes of a range are taken up."""
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
+
+from blake3 import blake3
 
 from curation.operator import RecipeError, Source
 from curation.sample import BadSample, Kind, Media, Origin, Reference, SampleError
@@ -159,10 +160,10 @@ def ranged_media(kind: Kind, reference: Reference, *, inline: bool = True) -> Me
     """
     if inline and reference.size <= INLINE_BYTES:
         return Media(kind=kind, reference=reference, data=read_range(reference), size=reference.size)
-    sha = hashlib.sha256()
+    hashed = blake3()
     for block in _blocks(reference):
-        sha.update(block)
-    return Media(kind=kind, reference=reference, size=reference.size, digest=sha.hexdigest())
+        hashed.update(block)
+    return Media(kind=kind, reference=reference, size=reference.size, digest=hashed.hexdigest())
 
 
 def _blocks(reference: Reference) -> Iterator[bytes]:

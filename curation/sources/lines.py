@@ -218,17 +218,49 @@ def _scan(stream: BinaryIO, base: int, end: int | None, *, depth: int) -> Iterat
     yield Line(offset=base, fault="the list is not closed: the file is truncated")
 
 
-def cut_list(file: InputFile, limits: PartLimits) -> Sequence[Part]:
-    """Runs of elements of a JSON list within the limits.
+def nested_list(uri: str, key: str) -> int:
+    """Where the elements of the list under a key of the file's object begin; 0 where there is no such list.
+
+    `list_elements` from there reads them, to the list's end.
+    """
+    depth, name, base, buffer, at = 0, b"", 0, b"", 0
+    wanted = json.dumps(key).encode()
+    with open_stream(uri) as stream:
+        try:
+            while block := stream.read(_BLOCK):
+                buffer += block
+                for token in _TOKEN.finditer(buffer, at):
+                    text = token.group()
+                    if text == b'"':
+                        break
+                    at = token.end()
+                    if text in b"[{":
+                        if depth == 1 and text == b"[" and name == wanted:
+                            return base + at
+                        depth += 1
+                    elif text in b"]}":
+                        depth -= 1
+                    elif depth == 1:
+                        name = text
+                if len(buffer) - at > MAX_LINE_BYTES:
+                    return 0
+                buffer, base, at = buffer[at:], base + at, 0
+        except DAMAGE:
+            return 0
+    return 0
+
+
+def cut_list(file: InputFile, limits: PartLimits, *, begin: int = 0) -> Sequence[Part]:
+    """Runs of elements of a JSON list within the limits; of one that is nested in an object, from `begin` on.
 
     Reads the file once: where elements start shows nowhere else.
     """
     if is_compressed(file.uri):
-        return [Part(uri=file.uri, begin=0, end=file.size, rows=0, bytes=file.size)]
+        return [Part(uri=file.uri, begin=begin, end=max(file.size, begin + 1), rows=0, bytes=file.size)]
     parts: list[Part] = []
-    begin, rows = 0, 0
+    rows = 0
     try:
-        for element in list_elements(file.uri):
+        for element in list_elements(file.uri, begin):
             if rows and (rows >= limits.rows or element.offset + len(element.data) - begin > limits.bytes):
                 parts.append(
                     Part(uri=file.uri, begin=begin, end=element.offset, rows=rows, bytes=element.offset - begin)

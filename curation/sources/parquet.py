@@ -197,14 +197,21 @@ def _read_group(
 
 
 def as_bytes(array: pa.Array) -> pa.Array:
-    """Strings, and lists of them, as bytes: Arrow does not check that they are UTF-8, so we decode each by itself."""
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        return array.cast(pa.large_binary())
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        value = array.type.value_type
-        if pa.types.is_string(value) or pa.types.is_large_string(value):
-            return array.cast(pa.large_list(pa.large_binary()))
-    return array
+    """Strings, alone or in lists and structs, as bytes: Arrow does not check that they are UTF-8, so we decode each by itself."""
+    wanted = _bytes_type(array.type)
+    return array if wanted == array.type else array.cast(wanted)
+
+
+def _bytes_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = _bytes_type(kind.value_type)
+        return kind if inner == kind.value_type else pa.large_list(inner)
+    if pa.types.is_struct(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        return pa.struct([field.with_type(_bytes_type(field.type)) for field in fields])
+    return kind
 
 
 def _is_binary(column: pa.DataType) -> bool:
