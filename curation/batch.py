@@ -7,7 +7,7 @@ depends on scheduling.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from curation.media.decode import decode_image
+from curation.media.decode import decode_image, reduction
 from curation.media.read import read_reference
 from curation.media.video import VideoScan, scan_video
 from curation.sample import Media, Sample, SampleError
@@ -70,7 +70,7 @@ class Batch:
         self.beat = beat  # called with the media bytes of what comes next: the runner's watchdog
         self.keep = keep  # a folder for what is dear to compute (embeddings, captions): kept from run to run, a cache
         self.errors: dict[int, SampleError] = {}
-        self._pixels: dict[tuple[str, int], np.ndarray] = {}
+        self._pixels: dict[tuple[str, int, int], np.ndarray] = {}
         self._scans: dict[tuple[str, int], VideoScan] = {}
         self._bytes: dict[tuple[str, int], bytes] = {}
         self._shared: dict[str, pl.DataFrame] = {}
@@ -145,17 +145,31 @@ class Batch:
             self._bytes[key] = _read(item)
         return self._bytes[key]
 
-    def pixels(self, index: int, medium: int) -> np.ndarray:
-        """Decoded image, uint8 [rows, columns, 3], RGB, upright; decoded once.
+    def pixels(self, index: int, medium: int, *, short_side: int = 0) -> np.ndarray:
+        """Decoded image, uint8 [rows, columns, 3], RGB, upright; decoded once per size.
+
+        `short_side` asks for no more than that (see `decode_image`); operators that ask for similar sides get the same
+        pixels, and what they get never depends on which other operators a pass holds.
 
         Raises:
             SampleError: it does not decode.
         """
-        key = (self.samples[index].id, medium)
+        item = self.samples[index].media[medium]
+        factor = reduction(item.width, item.height, short_side) if item.width else short_side
+        key = (self.samples[index].id, medium, factor if item.width else -factor)
         if key not in self._pixels:
             self.counters["media_decoded"] += 1
-            self._pixels[key] = decode_image(self.encoded(index, medium))
+            self._pixels[key] = decode_image(self.encoded(index, medium), short_side=short_side)
         return self._pixels[key]
+
+    def decodes(self, index: int, medium: int, *, short_side: int) -> None:
+        """Make sure that an image decodes to its last pixel, at whatever size it is or will be needed.
+
+        Raises:
+            SampleError: it does not.
+        """
+        if not any((self.samples[index].id, medium, factor) in self._pixels for factor in (1, 2, 4, 8)):
+            self.pixels(index, medium, short_side=short_side)
 
     def scan(self, index: int, medium: int) -> VideoScan:
         """What one full decode of a video shows (frames that really decode, their times); done once.
@@ -225,10 +239,3 @@ def batches(
         weight += need
     if batch:
         yield batch
-
-
-def without_data(sample: Sample) -> Sample:
-    """The sample with inline bytes dropped where a reference can bring them back."""
-    if all(m.data is None or m.reference is None for m in sample.media):
-        return sample
-    return replace(sample, media=tuple(m if m.reference is None else replace(m, data=None) for m in sample.media))

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from blake3 import blake3
+
 IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
 Role = Literal["system", "user", "assistant", "stream"]
 Kind = Literal["image", "video"]
@@ -80,7 +82,7 @@ class Media:
 
     width, height: pixels as displayed (orientation applied); duration: seconds (videos); fps: frames per second; frames: frames the
     container declares (1 for a still); format: what the content says ("jpeg", "png", "mp4" ...), never the file name;
-    digest: sha256 of the encoded bytes, hex.
+    digest: BLAKE3 of the encoded bytes, 64 hex digits (four times as fast as sha256, and every medium is hashed twice).
     """
 
     kind: Kind
@@ -166,10 +168,10 @@ def make_sample(origin: Origin, turns: Iterable[Turn], media: Iterable[Media] = 
 
 
 def with_digest(medium: Media) -> Media:
-    """The medium with sha256 and size of its inline bytes filled in."""
+    """The medium with digest and size of its inline bytes filled in."""
     if medium.data is None or medium.digest:
         return medium
-    return replace(medium, digest=hashlib.sha256(medium.data).hexdigest(), size=len(medium.data))
+    return replace(medium, digest=blake3(medium.data).hexdigest(), size=len(medium.data))
 
 
 def check_structure(turns: Sequence[Turn], media: Sequence[Media]) -> None:

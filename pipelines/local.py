@@ -20,7 +20,15 @@ from pipelines.work import Job, Task, Worker
 
 # Workers do one thing at a time; the libraries' own threads would only fight over the cores. Must be set before they are imported.
 ONE_THREAD: dict[str, str] = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1"
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+        "RAYON_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+    ),
+    "1",
 )
 ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from curation.batch import Batch, batches, without_data
+from curation.batch import Batch, batches
 from curation.media.probe import probe_media
 from curation.operator import OperatorError, Part
 from curation.sample import BadSample, Sample, SampleError
@@ -123,7 +123,7 @@ class Pass:
             counts.seen += 1
             self.guard.at(self.branch.source.name, row, 1)
             item = self._probed(item, row)
-            base.append(base_row(row, item if isinstance(item, BadSample) else without_data(item)))
+            base.append(base_row(row, item))
             if isinstance(item, BadSample):
                 counts.quarantined += 1
                 counts.first_failure = counts.first_failure or f"{item.origin.name}: {item.message}"

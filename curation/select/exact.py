@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
+from blake3 import blake3
 
 from curation.batch import Batch
 from curation.operator import OperatorError, Select
@@ -102,4 +103,4 @@ def _turns(sample: Sample) -> list[str]:
 
 def _digest(batch: Batch, index: int, number: int) -> str:
     digest = batch.samples[index].media[number].digest
-    return digest or hashlib.sha256(batch.encoded(index, number)).hexdigest()
+    return digest or blake3(batch.encoded(index, number)).hexdigest()

@@ -1,9 +1,9 @@
-import hashlib
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import good, places, read_all, split
@@ -32,7 +32,7 @@ def test_a_row_becomes_a_caption_with_its_picture_and_its_origin(tmp_path: Path)
     assert (sample.origin.name, sample.origin.licence, sample.origin.url) == ("7", "MIT", "http://x")
     assert sample.origin.locator == "a.parquet#0"
     assert sample.media[0].data == b"bytes"
-    assert sample.media[0].digest == hashlib.sha256(b"bytes").hexdigest()
+    assert sample.media[0].digest == blake3(b"bytes").hexdigest()
     assert sample.media[0].reference == Reference(uri=path, member="column:image", offset=0, size=5)
 
 
