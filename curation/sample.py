@@ -62,7 +62,8 @@ class Reference:
     """Where encoded bytes lie, so that they are read in place and never copied between nodes.
 
     A range of a file (`member` is then only informative: the name inside a tar), or, when `member` starts with "column:", a cell of a
-    Parquet file: `offset` is then the row in the file and `size` the bytes of the value.
+    Parquet file: `offset` is then the row in the file and `size` the bytes of the value. "page:N:" is page N of the PDF in that range,
+    rendered (curation.media.pages).
     """
 
     uri: str
@@ -72,8 +73,8 @@ class Reference:
 
     @property
     def addressable(self) -> bool:
-        """Whether one ranged read returns exactly these bytes (false for Parquet cells)."""
-        return not self.member.startswith("column:")
+        """Whether one ranged read returns exactly these bytes (false for Parquet cells and rendered pages)."""
+        return not self.member.startswith(("column:", "page:"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.media.limits import check_bytes
+from curation.media.pages import PAGE, page_reference, render_page
 from curation.sample import Reference, SampleError
 
 COLUMN = "column:"
@@ -28,6 +29,8 @@ def read_reference(reference: Reference) -> bytes:
         SampleError: the bytes are missing, too many or fewer than the reference says; retryable where the store failed.
     """
     check_bytes(reference.size, what=_place(reference))
+    if reference.member.startswith(PAGE):
+        return render_page(read_reference(page_reference(reference)), reference)
     try:
         if not reference.addressable:
             return _read_cell(reference)

@@ -10,10 +10,12 @@ so that a published dataset is a value, not a class. A record may become several
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from curation.media.pages import PAGE
+from curation.media.read import read_reference
 from curation.operator import Part, PartLimits, jsonable
 from curation.sample import BadSample, Kind, Media, Reference, Sample, SampleError, Turn, make_sample
 from curation.sources.files import FileSource, InputFile, bad_sample, find_files, ranged_media
@@ -31,6 +33,11 @@ class Encoded:
 
     reference: Reference
     data: bytes | None = None
+
+    def page(self, number: int) -> "Encoded":
+        """A page of this PDF, counted from 0, as a picture that is rendered when it is read."""
+        place = self.reference
+        return Encoded(reference=replace(place, member=f"{PAGE}{number}:{place.member}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +177,10 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _medium(kind: Kind, value: str | Encoded, finders: Sequence[Find], resolvers: Sequence[Resolver]) -> Media:
     if isinstance(value, Encoded):
-        if value.data is None:
+        if value.data is None and value.reference.addressable:
             return ranged_media(kind, value.reference)
+        if value.data is None:
+            return Media(kind=kind, data=read_reference(value.reference), reference=value.reference)
         if not value.data:
             raise SampleError(f"{value.reference.member} holds no bytes: wanted an encoded {kind}. Embed the file")
         return Media(kind=kind, data=value.data, reference=value.reference)

@@ -1,0 +1,57 @@
+"""Pages: a page of a PDF as a picture, rendered when it is read: the PDF stays where it lies, and nothing is copied."""
+
+import io
+from typing import Any
+
+from curation.media.limits import check_size
+from curation.operator import OperatorError
+from curation.sample import Reference, SampleError
+
+# Member of a reference to a rendered page: "page:3:name.pdf", offset and size being those of the PDF.
+PAGE = "page:"
+# 150 dpi: text of 8 points is then 16 pixels high, about what a patch of 14 x 14 can hold.
+DPI = 150
+# Longest side; larger pages are rendered smaller, as VideoLLaMA3 sees at most 3.2 Mpx.
+MAX_PAGE_SIDE = 2048
+
+
+def render_page(data: bytes, reference: Reference) -> bytes:
+    """The page that the reference names, of the PDF's bytes, as PNG.
+
+    Raises:
+        SampleError: the PDF is broken, encrypted, or has no such page.
+        OperatorError: the extra "documents" is not installed.
+    """
+    number, _, name = reference.member.removeprefix(PAGE).partition(":")
+    try:
+        import pypdfium2
+    except ImportError as error:
+        raise OperatorError("PDF pages need pypdfium2: pip install 'vl3[documents]'") from error
+    try:
+        document = pypdfium2.PdfDocument(data)
+        try:
+            if int(number) >= len(document):
+                raise SampleError(f"{name}: page {int(number) + 1} of {len(document)}: the text belongs to another PDF")
+            return _render(document[int(number)], name)
+        finally:
+            document.close()
+    except pypdfium2.PdfiumError as error:
+        raise SampleError(f"{name}: the PDF cannot be rendered: {error}") from error
+
+
+def _render(page: Any, name: str) -> bytes:
+    width, height = page.get_size()
+    if not (0 < width < 1e5 and 0 < height < 1e5):
+        raise SampleError(f"{name}: a page of {width:g} x {height:g} points: wanted paper")
+    scale = min(DPI / 72, MAX_PAGE_SIDE / max(width, height))
+    check_size(max(1, round(width * scale)), max(1, round(height * scale)), what=name)
+    buffer = io.BytesIO()
+    picture = page.render(scale=scale).to_pil()
+    picture.convert("RGB").save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def page_reference(reference: Reference) -> Reference:
+    """The reference to the PDF itself."""
+    _, _, name = reference.member.removeprefix(PAGE).partition(":")
+    return Reference(uri=reference.uri, member=name or "pdf", offset=reference.offset, size=reference.size)
