@@ -4,6 +4,7 @@ Everything follows from (seed, sample id): the priority by which a quota is fill
 So the result is the same whatever ran where, and adding data to a branch moves only the samples that the new ones displace.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,23 +51,55 @@ def _amounts(samples: pl.DataFrame) -> dict[str, int]:
 def branch_quotas(amounts: Mapping[str, int], mixture: Mixture) -> dict[str, float]:
     """How much of each branch goes in, in the mixture's unit.
 
-    Without a budget the scarcest branch is used whole and sets the scale of the others.
+    Without a budget the scarcest branch or group is used whole and sets the scale of the others.
     """
-    total = sum(mixture.weights.values())
+    total, groups = sum(mixture.weights.values()), mixture.members()
     shares = {name: weight / total for name, weight in mixture.weights.items()}
-    if empty := sorted(name for name in shares if not amounts.get(name)):
+    if empty := sorted(name for group in groups.values() for name in group if not amounts.get(name)):
         raise OperatorError(
             f"mixture: no sample of {', '.join(empty)} was kept: loosen its bounds or take it out of the mixture"
         )
-    possible = min(amounts[name] / share for name, share in shares.items())
+    held = {name: sum(amounts[branch] for branch in group) for name, group in groups.items()}
+    possible = min(held[name] / share for name, share in shares.items())
     if mixture.budget is not None and mixture.budget > possible * (1 + 1e-9):
-        scarcest = min(shares, key=lambda name: amounts[name] / shares[name])
+        scarcest = min(shares, key=lambda name: held[name] / shares[name])
         raise OperatorError(
             f"mixture: a budget of {mixture.budget:,} {mixture.unit} needs {mixture.budget * shares[scarcest]:,.0f} of '{scarcest}', "
-            f"{amounts[scarcest]:,} were kept: lower the budget to {int(possible):,} or the weight of '{scarcest}'"
+            f"{held[scarcest]:,} were kept: lower the budget to {int(possible):,} or the weight of '{scarcest}'"
         )
     scale = possible if mixture.budget is None else mixture.budget
-    return {name: scale * share for name, share in shares.items()}
+    quotas: dict[str, float] = {}
+    for name, group in groups.items():
+        filled = fill_group(scale * shares[name], group, amounts)
+        quotas |= whole_numbers(filled, amounts) if mixture.unit == "samples" and len(group) > 1 else filled
+    return quotas
+
+
+def fill_group(quota: float, weights: Mapping[str, float], amounts: Mapping[str, int]) -> dict[str, float]:
+    """A group's quota dealt to its branches by weight; what a branch lacks goes to the others, again by weight.
+
+    Each gets at least 1 where there is one: a corpus that is there is never left out.
+    """
+    dealt: dict[str, float] = {}
+    open_ = dict(weights)
+    while open_:
+        scale = max(0.0, quota - sum(dealt.values())) / sum(open_.values())
+        bounded = {name: float(amounts[name]) for name, weight in open_.items() if scale * weight >= amounts[name]}
+        bounded = bounded or {name: 1.0 for name, weight in open_.items() if scale * weight < 1 <= amounts[name]}
+        if not bounded:
+            return dealt | {name: scale * weight for name, weight in open_.items()}
+        dealt |= bounded
+        open_ = {name: weight for name, weight in open_.items() if name not in bounded}
+    return dealt
+
+
+def whole_numbers(quotas: Mapping[str, float], amounts: Mapping[str, int]) -> dict[str, float]:
+    """Quotas rounded to whole numbers with the same sum (its floor), the largest remainders up; ties by name."""
+    floors = {name: math.floor(quota + 1e-6) for name, quota in quotas.items()}
+    left = math.floor(sum(quotas.values()) + 1e-6) - sum(floors.values())
+    room = [name for name in quotas if floors[name] < amounts[name]]
+    ranked = sorted(room, key=lambda name: (floors[name] - quotas[name], name))
+    return {name: float(floor + (name in ranked[:left])) for name, floor in floors.items()}
 
 
 def lay_into_shards(samples: pl.DataFrame, limits: ShardLimits, *, seed: int) -> pl.DataFrame:
@@ -119,9 +152,7 @@ def realised(samples: pl.DataFrame, mixture: Mixture | None) -> dict[str, Any]:
     )
     rows = {name: (count, tokens) for name, count, tokens in chosen.iter_rows()}
     num_samples, num_tokens = sum(r[0] for r in rows.values()) or 1, sum(r[1] for r in rows.values()) or 1
-    asked = (
-        {} if mixture is None else {n: w / sum(mixture.weights.values()) for n, w in sorted(mixture.weights.items())}
-    )
+    asked = {} if mixture is None else dict(sorted(mixture.shares().items()))
     return {
         "unit": mixture.unit if mixture else None,
         "asked": {name: round(share, 6) for name, share in asked.items()},

@@ -9,7 +9,7 @@ import dataclasses
 import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -51,7 +51,9 @@ class Branch:
 class Mixture:
     """Shares of the branches.
 
-    weights: relative, per branch; unnamed branches are an error. unit: what a share counts, samples or tokens (language tokens
+    weights: relative, per branch or group; unnamed branches are an error. groups: a group's branches with their relative weights in it: a
+    category of corpora. A branch that cannot fill its share of the group leaves it to the others, so that only a whole group that is
+    scarce sets the scale. unit: what a share counts, samples or tokens (language tokens
     plus visual tokens after pruning). budget: how much in that unit; None = as much as the scarcest branch allows without repeating
     a sample. What goes over is dropped as `Mixture.quota`, chosen by (seed, id), so that adding data moves few samples.
     """
@@ -59,6 +61,20 @@ class Mixture:
     weights: Mapping[str, float]
     unit: Literal["samples", "tokens"] = "samples"
     budget: int | None = None
+    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def members(self) -> dict[str, Mapping[str, float]]:
+        """Branches of each weighted name; a branch without a group is one of its own."""
+        return {name: self.groups.get(name, {name: 1.0}) for name in self.weights}
+
+    def shares(self) -> dict[str, float]:
+        """What is asked for, per branch; sums to 1."""
+        total = sum(self.weights.values())
+        return {
+            branch: self.weights[name] / total * weight / sum(members.values())
+            for name, members in self.members().items()
+            for branch, weight in members.items()
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +128,13 @@ class Recipe:
                     )
 
     def _check_mixture(self, mixture: Mixture, names: list[str]) -> None:
-        if missing := sorted(set(names) ^ set(mixture.weights)):
+        weighed = [branch for members in mixture.members().values() for branch in members]
+        if missing := sorted(set(names) ^ set(weighed) | {name for name in weighed if weighed.count(name) > 1}):
             raise RecipeError(
-                f"{self.stage}: mixture weighs {sorted(mixture.weights)} but the branches are {sorted(names)}: "
+                f"{self.stage}: mixture weighs {sorted(weighed)} but the branches are {sorted(names)}: "
                 f"name every branch once ({', '.join(missing)})"
             )
-        if min(mixture.weights.values()) <= 0:
+        if min([*mixture.weights.values(), *(w for group in mixture.groups.values() for w in group.values())]) <= 0:
             raise RecipeError(
                 f"{self.stage}: mixture weights must be positive: leave a branch out instead of weighing it 0"
             )

@@ -1,14 +1,19 @@
 """Mixture: quotas, and what changes when data is added."""
 
+import dataclasses
 import hashlib
+from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curation.operator import OperatorError, RecipeError
 from curation.sources import JsonlSource
 from pipelines.mixture import branch_quotas, choose, lay_into_shards, uniform
 from pipelines.recipe import Mixture, Recipe, ShardLimits, branch
+from pipelines.recipes import RECIPES
 
 
 def samples(**branches: int) -> pl.DataFrame:
@@ -91,3 +96,43 @@ def test_recipes_that_cannot_run_are_refused_before_anything_is_read() -> None:
         Recipe(stage="stage5", branches=(text,))
     with pytest.raises(RecipeError, match="can only start a branch"):
         branch("text", JsonlSource("a"), JsonlSource("b"))
+
+
+def test_a_group_keeps_its_share_and_deals_it_by_weight() -> None:
+    mixture = Mixture(weights={"scenes": 3, "text": 1}, groups={"scenes": {"a": 6, "b": 3, "c": 1}})
+    quotas = branch_quotas({"a": 1000, "b": 1000, "c": 1000, "text": 100}, mixture)
+    assert quotas == {"a": 180, "b": 90, "c": 30, "text": 100}
+    assert mixture.shares() == pytest.approx({"a": 0.45, "b": 0.225, "c": 0.075, "text": 0.25})
+
+
+def test_what_a_corpus_lacks_goes_to_the_others_of_its_group() -> None:
+    mixture = Mixture(weights={"scenes": 3, "text": 1}, groups={"scenes": {"a": 6, "b": 3, "c": 1}})
+    quotas = branch_quotas({"a": 20, "b": 1000, "c": 1000, "text": 100}, mixture)
+    assert quotas == {"a": 20, "b": 210, "c": 70, "text": 100}
+
+
+def test_a_corpus_far_below_one_sample_still_gets_one() -> None:
+    mixture = Mixture(weights={"scenes": 1}, groups={"scenes": {"big": 1e6, "tiny": 1, "middle": 5e5}}, budget=31)
+    quotas = branch_quotas({"big": 100, "tiny": 5, "middle": 100}, mixture)
+    assert quotas == {"big": 20, "tiny": 1, "middle": 10}
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.floats(0.01, 1000), st.integers(1, 300)), min_size=2),
+    st.integers(1, 2000),
+)
+def test_a_group_is_filled_to_the_sample(members: dict[str, tuple[float, int]], budget: int) -> None:
+    amounts = {name: amount for name, (_, amount) in members.items()}
+    budget = min(budget, sum(amounts.values()))
+    mixture = Mixture(weights={"g": 1}, groups={"g": {n: w for n, (w, _) in members.items()}}, budget=budget)
+    quotas = branch_quotas(amounts, mixture)
+    assert sum(quotas.values()) == max(budget, len(members)) or budget < len(members)
+    assert all(0 <= quotas[name] <= amounts[name] and quotas[name] == int(quotas[name]) for name in quotas)
+
+
+def test_a_branch_in_two_groups_is_refused(corpora: Path) -> None:
+    demo = RECIPES["demo"](str(corpora))
+    names = [branch.name for branch in demo.branches]
+    groups = {"x": dict.fromkeys(names, 1.0), "y": {names[0]: 1.0}}
+    with pytest.raises(RecipeError, match=names[0]):
+        dataclasses.replace(demo, mixture=Mixture(weights={"x": 1, "y": 1}, groups=groups))
