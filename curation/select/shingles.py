@@ -1,0 +1,122 @@
+"""Shingles: n words in a row, or n characters of the words joined by single spaces; and their hashes.
+
+Shapes: N texts.
+
+A text with fewer than n words or characters has one shingle, all of it; a text without words has none. Hashes are fixed arithmetic on
+the folded bytes: they change with no library.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+
+from curation.select.signatures import mix64
+from curation.select.words import FOLDED, PART_OF_WORD, SEPARATOR, WORD, cut, fold, scratch, wide
+
+_ROLL, _FIRST = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xCBF29CE484222325)
+# Typed, since numba makes a float of uint64 with int64.
+_U0, _U1, _U8, _U32, _U56 = (np.uint64(number) for number in (0, 1, 8, 32, 56))
+
+
+def shingle_hashes(
+    texts: Sequence[str], *, size: int, words: bool, sha1: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of the shingles of every text, in order, repeated ones repeated.
+
+    Args:
+        size: words or characters per shingle. words: whether shingles are of words.
+        sha1: hash as datasketch does by default, instead of by a polynomial that is rolled from shingle to shingle (faster).
+
+    Returns:
+        uint32 hashes of all texts end to end; int64 [N + 1], where each text's hashes begin and end.
+    """
+    if size < 1:
+        raise ValueError(f"shingles of {size} words or characters: wanted 1 or more")
+    column = pa.array([fold(text) for text in texts], type=pa.large_string())
+    _, offsets, data = column.buffers()
+    starts = np.frombuffer(offsets, dtype=np.int64, count=len(column) + 1)
+    characters = np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, dtype=np.uint8)
+    if sha1:
+        from curation.select.sha1 import sha1_hashes
+
+        return sha1_hashes(characters, starts, size, words)
+    return _rolling_hashes(characters, starts, size, words)
+
+
+@njit(cache=True)
+def _rolling_hashes(data, starts, size, words):
+    """A polynomial over the hashes of words or characters, rolled from one shingle to the next."""
+    hashes = np.empty(2 * (starts[-1] - starts[0]) + 1, dtype=np.uint32)
+    bounds = np.zeros(starts.shape[0], dtype=np.int64)
+    joined, units = scratch(starts)
+    values = np.empty(units.shape[0], dtype=np.uint64)
+    leaving = _U1
+    for _ in range(size):
+        leaving = leaving * _ROLL
+    for text in range(starts.shape[0] - 1):
+        if words:
+            found = _word_hashes(data, starts[text], starts[text + 1], values)
+        else:
+            found = cut(data, starts[text], starts[text + 1], words, joined, units)
+            for unit in range(found):
+                values[unit] = _character_hash(joined, units[unit, 0], units[unit, 1])
+        window, rolled, end = min(size, found), _U0, bounds[text]
+        for unit in range(found):
+            rolled = rolled * _ROLL + values[unit]
+            if unit >= window:
+                rolled -= leaving * values[unit - window]
+            if unit >= window - 1:
+                hashes[end] = np.uint32(mix64(rolled) >> _U32)
+                end += 1
+        bounds[text + 1] = end
+    return hashes[: bounds[-1]].copy(), bounds
+
+
+@njit(cache=True)
+def _word_hashes(data, place, stop, values):
+    """One hash per word of data[place:stop], without writing the words down as `cut` does; returns how many."""
+    found, value, eight, length = 0, _FIRST, _U0, 0
+    while place < stop:
+        byte = data[place]
+        if FOLDED[byte]:
+            eight = (eight << _U8) | np.uint64(FOLDED[byte])
+            length += 1
+            if length & 7 == 0:
+                value, eight = mix64(value ^ eight), _U0
+            place += 1
+            continue
+        size, kind = 1, SEPARATOR
+        if byte >= 0x80:
+            size, kind = wide(byte, data[place + 1])
+        if length and kind != PART_OF_WORD:
+            values[found] = _ended(value, eight, length)
+            found, value, eight, length = found + 1, _FIRST, _U0, 0
+        if kind != SEPARATOR:
+            for byte in data[place : place + size]:
+                eight = (eight << _U8) | np.uint64(byte)
+                length += 1
+                if length & 7 == 0:
+                    value, eight = mix64(value ^ eight), _U0
+            if kind == WORD:
+                values[found] = _ended(value, eight, length)
+                found, value, eight, length = found + 1, _FIRST, _U0, 0
+        place += size
+    if length:
+        values[found] = _ended(value, eight, length)
+        found += 1
+    return found
+
+
+@njit(cache=True)
+def _ended(value, eight, length):
+    return mix64(value ^ eight ^ (np.uint64(length) << _U56))
+
+
+@njit(cache=True)
+def _character_hash(joined, begin, end):
+    value = _U0
+    for place in range(begin, end):
+        value = (value << _U8) | np.uint64(joined[place])
+    return mix64(value)
