@@ -1,4 +1,4 @@
-"""Report: what a person opens after a run."""
+"""Report: what a person looks at after a run."""
 
 from pipelines.report.page import write_report
 

@@ -1,0 +1,104 @@
+"""Groups: duplicates side by side, clusters as contact sheets, what a benchmark holds too. Driven by the ledger's columns."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from charts import Block, Section, Table
+from pipelines.report.blocks import Cards
+from pipelines.report.gallery import Gallery
+from pipelines.report.material import Material
+from pipelines.report.survey import Survey
+
+LARGEST, RANDOM = 6, 6  # groups shown per node
+MEMBERS = 6  # duplicates shown of one group
+CLUSTERS, SHEET = 12, 8
+# Names under which Selects may leave how alike two samples are.
+_DISTANCES = ("distance", "similarity", "jaccard", "hamming", "cosine")
+
+
+def duplicates_of(material: Material, survey: Survey) -> dict[str, list[str]]:
+    """Survivor -> some of its duplicates, for the groups that are shown."""
+    chosen: list[str] = []
+    twins = survey.groups.filter(~pl.col("node").is_in(_contaminating(survey)))
+    for _, groups in twins.group_by("branch", "node", maintain_order=True):
+        chosen += groups["duplicate_of"].head(LARGEST).to_list()
+        chosen += groups.sort("duplicate_of")["duplicate_of"].head(RANDOM).to_list()
+    if not chosen:
+        return {}
+    rows = material.ledger.filter(pl.col("duplicate_of").is_in(list(dict.fromkeys(chosen)))).select("id", "duplicate_of")
+    members = rows.collect(engine="streaming").sort("duplicate_of", "id")
+    listed = dict(members.group_by("duplicate_of", maintain_order=True).agg(pl.col("id").head(MEMBERS)).iter_rows())
+    return {survivor: listed[survivor] for survivor in dict.fromkeys(chosen) if survivor in listed}
+
+
+def _contaminating(survey: Survey) -> list[str]:
+    found = survey.reasons.filter(pl.col("reason").str.ends_with(".contaminated").fill_null(value=False))
+    return found["node"].unique().to_list()
+
+
+def duplicates(survey: Survey, gallery: Gallery, groups: Mapping[str, list[str]]) -> Section | None:
+    """How large groups are, and some of them side by side."""
+    if not groups:
+        return None
+    blocks: list[Block] = [_sizes(survey)]
+    sizes = {row["duplicate_of"]: row for row in survey.groups.iter_rows(named=True)}
+    for survivor, members in groups.items():
+        if survivor not in gallery.rows:
+            continue  # the survivor is no sample of this dataset (an item of a benchmark)
+        cards = [gallery.card(gallery.rows[survivor], "survivor")]
+        cards += [gallery.card(row, _distance(row)) for row in (gallery.rows.get(m) for m in members) if row is not None]
+        size = sizes[survivor]["samples"] + 1
+        title = f"{gallery.rows[survivor]['branch']}: {sizes[survivor]['node']}, group of {size:,}"
+        blocks.append(Cards(title=title, cards=cards, folded=True))
+    lead = "Per node the largest groups and a few chosen at random. Look for samples in one group that you would call different."
+    return Section(title="Duplicates", lead=lead, blocks=blocks)
+
+
+def _distance(row: Mapping[str, Any]) -> str:
+    said = [f"{n} {v:.4g}" for n, v in row.items() if isinstance(v, float) and any(d in n.lower() for d in _DISTANCES)]
+    return ", ".join(["duplicate", *said])
+
+
+def _sizes(survey: Survey) -> Table:
+    table = survey.groups.group_by("branch", "node", maintain_order=True).agg(
+        pl.len().alias("groups"), pl.col("samples").sum().alias("dropped"), (pl.col("samples").max() + 1).alias("largest")
+    )
+    look = "One huge group is often a placeholder picture or boilerplate; many pairs are re-posts."
+    columns = ("branch", "node", "groups", "samples dropped", "largest group")
+    return Table(title="Groups", look=look, columns=columns, rows=table.sort("branch", "node").rows())
+
+
+def cluster_members(material: Material, survey: Survey) -> dict[str, list[str]]:
+    """Cluster -> some of its samples, for the largest clusters; {} when the ledger has no column `cluster`."""
+    if "cluster" not in material.ledger.collect_schema():
+        return {}
+    kept = material.ledger.filter(pl.col("cluster").is_not_null()).group_by("branch", "cluster")
+    few = kept.agg(pl.len().alias("samples"), pl.col("id").bottom_k(SHEET).sort()).collect(engine="streaming")
+    table = few.sort("samples", "branch", "cluster", descending=[True, False, False]).head(CLUSTERS)
+    return {f"{b}, cluster {c}: {n:,} samples read": ids for b, c, n, ids in table.iter_rows()}
+
+
+def clusters(gallery: Gallery, members: Mapping[str, list[str]]) -> Section | None:
+    """A contact sheet per cluster."""
+    if not members:
+        return None
+    blocks = [Cards(title=title, cards=gallery.cards(ids, limit=SHEET), folded=True) for title, ids in members.items()]
+    lead = f"The {len(members)} largest clusters. Look for clusters that are one template or one site: the quota is what limits them."
+    return Section(title="Clusters", lead=lead, blocks=blocks)
+
+
+def contamination(survey: Survey, gallery: Gallery) -> Section | None:
+    """Samples dropped because a benchmark holds them too, with the benchmark's item."""
+    hits = survey.reasons.filter(pl.col("reason").str.ends_with(".contaminated").fill_null(value=False))
+    if not hits.height:
+        return None
+    items = survey.groups.filter(pl.col("node").is_in(hits["node"].to_list()))
+    rows = items.select("branch", "node", "duplicate_of", "samples").head(40).rows()
+    ids = survey.examples.filter(pl.col("reason").is_in(hits["reason"].to_list()))["id"].to_list()
+    notes = [gallery.card(row, f"hit {row['duplicate_of']}") for row in (gallery.rows.get(i) for i in ids) if row is not None]
+    table = Table(title="Benchmark items hit most", columns=("branch", "node", "benchmark item", "samples"), rows=rows)
+    counts = Table(title="Samples dropped", columns=("branch", "reason", "samples"), rows=hits.select("branch", "reason", "samples").rows())
+    blocks = [counts, table, Cards(title="Some of them", cards=notes)]
+    return Section(title="Decontamination", lead="Samples that a benchmark holds too. Look for hits that are common phrases.", blocks=blocks)
