@@ -1,0 +1,31 @@
+"""Safety filters: pictures nobody should train on, and stamped ones, by heads on an encoder's embedding."""
+
+from dataclasses import dataclass
+
+from curation.filters.aesthetic import HeadScore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nsfw(HeadScore):
+    """Probability that a picture is not safe for work, in [0, 1]. Null without media.
+
+    Give the head that belongs to the encoder, with `output="sigmoid"` and the activation it was trained with, for
+    example LAION's `h14_nsfw.pth` on ViT-H-14 (relu).
+
+    Source: LAION-5B, arXiv:2210.08402 (its detector on CLIP embeddings); COYO-700M, which VideoLLaMA3 starts from, keeps
+    scores <= 0.5 of another detector.
+    """
+
+    high: float | None = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watermark(HeadScore):
+    """Probability that a picture is watermarked, in [0, 1]. Null without media.
+
+    Any linear or MLP head with `output="sigmoid"`.
+
+    Source: LAION-5B, arXiv:2210.08402, cuts its watermark probability at 0.8; the detector there is another one.
+    """
+
+    high: float | None = 0.8
