@@ -144,7 +144,7 @@ def _median_seconds(
             branches=1,
             clip=stage.clip,
             world=world,
-        )
+        ).read()
         if world.device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)

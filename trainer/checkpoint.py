@@ -24,9 +24,11 @@ import torch.distributed.checkpoint.state_dict_loader as dcp_loader
 import torch.distributed.checkpoint.state_dict_saver as dcp_saver
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.optim import AdamW
 
 from trainer.errors import ContractError, RunError
+from trainer.update import Average, Guard
 from trainer.world import World
 
 
@@ -42,14 +44,40 @@ class Progress:
     epoch_step: int = 0
     skipped: int = 0
     failures: int = 0
+    lora: int = 0
+    averaged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What a checkpoint is saved from and read into, in place; what is None is left alone."""
+
+    model: nn.Module
+    optimizer: AdamW | None = None
+    guard: Guard | None = None
+    average: Average | None = None
+
+    def tensors(self) -> dict[str, Any]:
+        """Everything by parameter name, so that groups and ranks may differ when it is read."""
+        names: dict[torch.Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
+        state: dict[str, Any] = {"model": {name: parameter.detach() for parameter, name in names.items()}}
+        if self.optimizer is not None:
+            state["optimizer"] = {names[parameter]: values for parameter, values in self.optimizer.state.items()}
+        if self.guard is not None:
+            state["guard"] = self.guard.state()
+        if self.average is not None:
+            state["average"] = self.average.weights
+        return state
 
 
 class Saver:
     """Writes checkpoints of one run in the background, one at a time."""
 
-    def __init__(self, directory: Path, world: World, *, keep: int) -> None:
+    def __init__(self, directory: Path, world: World, *, keep: int, milestones: int = 0) -> None:
+        """The last `keep` stay, and those whose step is a multiple of `milestones` (0: none)."""
         self.directory = directory
         self.keep = keep
+        self.milestones = milestones
         self._world = world
         self._pending: tuple[Future[Any], Path, int] | None = None
         # Its own group, so that saving never waits in line with the step's reductions.
@@ -57,7 +85,7 @@ class Saver:
         assert group is None or isinstance(group, dist.ProcessGroup)
         self._group = group
 
-    def save(self, model: nn.Module, optimizer: AdamW, progress: Progress) -> None:
+    def save(self, state: State, progress: Progress) -> None:
         """Copy the state and return; the files follow. Waits for the save before.
 
         Raises:
@@ -72,7 +100,7 @@ class Saver:
         self._world.wait()
         _allow_one_process()
         future = dcp_saver.async_save(
-            _state(model, optimizer),
+            state.tensors(),
             checkpoint_id=temporary,
             process_group=self._group,
             no_dist=self._group is None,
@@ -106,9 +134,10 @@ class Saver:
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
         write_atomically(self.directory / "LATEST", final.name + "\n")
-        whole = sorted(self.directory.glob("step_*"), key=lambda path: int(path.name.removeprefix("step_")))
-        for old in [path for path in whole if path != final][: max(0, len(whole) - self.keep)]:
-            shutil.rmtree(old)
+        steps = sorted(int(path.name.removeprefix("step_")) for path in self.directory.glob("step_*"))
+        passing = [one for one in steps if one != step and not (self.milestones and one % self.milestones == 0)]
+        for old in passing[: max(0, len(passing) + 1 - self.keep)]:
+            shutil.rmtree(self.directory / f"step_{old}")
 
 
 def latest(run: Path) -> Path | None:
@@ -129,8 +158,8 @@ def read_progress(step: Path) -> Progress:
     return Progress(**json.loads((step / "trainer.json").read_text(encoding="utf-8")))
 
 
-def load(step: Path, model: nn.Module, optimizer: AdamW | None = None, *, alone: bool = True) -> None:
-    """Read weights, and the optimizer's state where one is given, in place.
+def load(step: Path, state: State, *, alone: bool = True) -> None:
+    """Read what `state` names, in place.
 
     Args:
         alone: this process reads for itself; else all ranks read together, each its part of a sharded model.
@@ -138,24 +167,25 @@ def load(step: Path, model: nn.Module, optimizer: AdamW | None = None, *, alone:
     Raises:
         ContractError: files are missing, or it holds another model or other groups.
     """
+    _read(step, state.tensors(), alone=alone)
+
+
+def load_average(step: Path, model: nn.Module) -> None:
+    """Read averaged weights over those of a model that has been loaded, where the checkpoint holds an average."""
+    held = FileSystemReader(step).read_metadata().state_dict_metadata
+    weights = {name: p.detach() for name, p in model.named_parameters() if f"average.{name}" in held}
+    _read(step, {"average": weights}, alone=True)
+
+
+def _read(step: Path, tensors: dict[str, Any], *, alone: bool) -> None:
     _allow_one_process()
     try:
-        dcp_loader.load(_state(model, optimizer), checkpoint_id=step, no_dist=alone)
+        dcp_loader.load(tensors, checkpoint_id=step, no_dist=alone)
     except (CheckpointException, OSError, RuntimeError, ValueError) as error:
         raise ContractError(
             f"{step}: cannot be loaded into this model ({_cause(error)}). Use another checkpoint, or the model that "
-            "it was "
-            "saved from"
+            "it was saved from"
         ) from error
-
-
-def _state(model: nn.Module, optimizer: AdamW | None) -> dict[str, Any]:
-    """Everything by parameter name, so that groups and ranks may differ when it is read."""
-    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
-    state: dict[str, Any] = {"model": {name: parameter.detach() for parameter, name in names.items()}}
-    if optimizer is not None:
-        state["optimizer"] = {names[parameter]: values for parameter, values in optimizer.state.items()}
-    return state
 
 
 def _cause(error: BaseException) -> str:

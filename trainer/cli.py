@@ -17,7 +17,20 @@ from typing import Any
 from trainer.errors import ContractError, RunError, UsageError
 from trainer.stages import STAGES
 
-CHANGES = ("pack_tokens", "pack_patches", "step_packs", "epochs", "clip")  # values of a stage that a flag may replace
+CHANGES = (
+    "pack_tokens",
+    "pack_patches",
+    "step_packs",
+    "step_tokens",
+    "step_samples",
+    "epochs",
+    "clip",
+    "clip_each",
+    "spike",
+    "average",
+    "half_moments",
+    "lora",
+)  # values of a stage that a flag may replace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
         help="blocks that keep only their inputs",
     )
     run.add_argument("--compile", action="store_true", help="compile every block")
+    _run_flags(run)
     plan = _command(commands, "plan", _plan, "say what a stage would do, without training")
     _stage_flags(plan)
     plan.add_argument("--world-size", type=int, default=1, metavar="N")
@@ -97,7 +111,14 @@ def _stage_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pack-patches", type=int, help="vision patches of a pack")
     command.add_argument("--step-packs", type=int, help="packs of a step over all ranks")
     command.add_argument("--epochs", type=int)
+    command.add_argument("--step-tokens", type=int, help="language tokens of a step, instead of packs")
+    command.add_argument("--step-samples", type=int, help="samples of a step, instead of packs")
     command.add_argument("--clip", type=float, help="largest gradient norm, 0 for none")
+    command.add_argument("--clip-each", action="store_true", default=None, help="clip every component by its own norm")
+    command.add_argument("--spike", type=float, metavar="SIGMAS", help="skip steps so far above the last 128")
+    command.add_argument("--average", type=float, metavar="DECAY", help="keep and hand over averaged weights")
+    command.add_argument("--half-moments", action="store_true", default=None, help="AdamW's moments in bf16")
+    command.add_argument("--lora", type=int, metavar="RANK", help="train low-rank additions to the language model")
     command.add_argument(
         "--repeat",
         action="append",
@@ -105,6 +126,16 @@ def _stage_flags(command: argparse.ArgumentParser) -> None:
         metavar="BRANCH=TIMES",
         help="how often an epoch shows a branch (default: 1)",
     )
+
+
+def _run_flags(run: argparse.ArgumentParser) -> None:
+    """Flags that change no order of samples."""
+    run.add_argument("--milestones", type=int, default=0, metavar="STEPS", help="keep every checkpoint at a multiple")
+    run.add_argument("--replicas", type=int, default=1, help="copies of the model, each sharded over its own ranks")
+    run.add_argument("--deterministic", action="store_true", help="the same bits every time, also on a GPU")
+    run.add_argument("--collect-every", type=int, default=50, metavar="STEPS", help="Python's garbage, on all ranks")
+    run.add_argument("--profile", type=int, default=0, metavar="STEPS", help="record steps into OUT/profile")
+    run.add_argument("--memory", action="store_true", help="record the GPU's allocations into OUT/memory")
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
@@ -139,6 +170,7 @@ def _parallel(options: argparse.Namespace) -> Any:
 
 def _run(options: argparse.Namespace) -> None:
     from trainer.train import Settings, train
+    from trainer.upkeep import Upkeep
 
     progress = train(
         Settings(
@@ -155,6 +187,14 @@ def _run(options: argparse.Namespace) -> None:
             timeout=options.timeout,
             changes=_changes(options),
             parallel=_parallel(options),
+            milestones=options.milestones,
+            replicas=options.replicas,
+            upkeep=Upkeep(
+                deterministic=options.deterministic,
+                collect_every=options.collect_every,
+                profile=options.profile,
+                memory=options.memory,
+            ),
         )
     )
     print(f"{options.stage}: {progress.step:,} steps done; the model is in {options.out / 'model'}")
@@ -165,8 +205,8 @@ def _plan(options: argparse.Namespace) -> None:
 
     from model.config import ModelConfig
     from trainer.dataset import open_shards
-    from trainer.flops import FlopModel
-    from trainer.plan import make_plan
+    from trainer.flops import flop_model
+    from trainer.plan import make_plan, with_step_size
     from trainer.stages import PRESETS, stage_for
     from trainer.start import read_config
     from trainer.summary import describe_summary, summarise
@@ -174,11 +214,9 @@ def _plan(options: argparse.Namespace) -> None:
     source = options.init or options.model or "tiny"
     config = ModelConfig.preset(source) if source in PRESETS else read_config(Path(source))
     stage = replace(stage_for(options.stage, width=config.language.hidden, source=source), **_changes(options))
-    flops = FlopModel(config=config, trains=tuple(sorted(stage.rates)))
-    summary = summarise(
-        make_plan(open_shards(options.shards, stage.rules), stage, flops, seed=options.seed, epoch=0),
-        options.world_size,
-    )
+    flops, dataset = flop_model(config, stage), open_shards(options.shards, stage.rules)
+    stage = with_step_size(stage, dataset, flops, seed=options.seed)
+    summary = summarise(make_plan(dataset, stage, flops, seed=options.seed, epoch=0), options.world_size)
     print(json.dumps(summary, indent=1) if options.json else describe_summary(summary))
 
 

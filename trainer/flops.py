@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.config import ModelConfig
+from trainer.stages import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class FlopModel:
 
     config: ModelConfig
     trains: tuple[str, ...]
+    lora: bool = False  # of the language model only small additions train: its matrices get no gradient
 
     def forward(self, counts: PackCounts) -> dict[str, np.ndarray]:
         """Flops of one forward pass per component."""
@@ -62,6 +64,12 @@ class FlopModel:
         total, below_trains = np.zeros(()), False
         for component in ("vision", "projector", "language"):  # in the order in which data flows
             trains = component in self.trains
-            total = total + flops[component] * (3 if trains else 2 if below_trains else 1)
+            whole = trains and not (self.lora and component == "language")
+            total = total + flops[component] * (3 if whole else 2 if trains or below_trains else 1)
             below_trains = below_trains or trains
         return np.asarray(total, np.float64)
+
+
+def flop_model(config: ModelConfig, stage: Stage) -> FlopModel:
+    """What a stage costs."""
+    return FlopModel(config=config, trains=tuple(sorted(stage.rates)), lora=stage.lora > 0)

@@ -68,9 +68,10 @@ class MetricsLog:
         for name, value in line.items():
             if isinstance(value, int | float) and name != "step":
                 self._board.add_scalar(name, value, line["step"])
-        for branch, value in line["loss_by_branch"].items():
-            if value is not None:
-                self._board.add_scalar(f"loss_by_branch/{branch}", value, line["step"])
+        for group in ("loss_by_branch", "grad_norm_by_component"):
+            for name, value in line[group].items():
+                if value is not None:
+                    self._board.add_scalar(f"{group}/{name}", value, line["step"])
         self._show(line)
 
     def close(self) -> None:
@@ -136,7 +137,10 @@ def step_line(
         "loss_by_branch": by_branch,
         "visual_tokens": outcome.visual_tokens,
         "pruned": outcome.pruned,
+        "pruned_share": outcome.pruned / max(1, outcome.visual_tokens + outcome.pruned),
         "failures": outcome.failures,
+        "grad_norm_by_component": outcome.component_norms,
+        "seen": outcome.seen,
         "seconds": seconds,
     }
 

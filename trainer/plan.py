@@ -128,6 +128,16 @@ def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, ep
     )
 
 
+def with_step_size(stage: Stage, dataset: Dataset, flops: FlopModel, *, seed: int) -> Stage:
+    """The stage with as many packs per step as hold its `step_tokens` or `step_samples` on the mean of an epoch."""
+    if not (stage.step_tokens or stage.step_samples):
+        return stage
+    plan = make_plan(dataset, replace(stage, step_tokens=0, step_samples=0, step_packs=1), flops, seed=seed, epoch=0)
+    held = plan.dataset.length[plan.samples].sum() if stage.step_tokens else len(plan.samples)
+    packs = (stage.step_tokens or stage.step_samples) * plan.num_packs / held
+    return replace(stage, step_tokens=0, step_samples=0, step_packs=max(1, round(float(packs))))
+
+
 def plan_digest(dataset: Dataset, stage: Stage, flops: FlopModel, seed: int) -> str:
     """Name of the order in which samples are seen; a checkpoint can only be resumed under the same."""
     order = (

@@ -27,7 +27,12 @@ class Stage:
     pack holds at most, language tokens and vision patches; a sample that does not fit either is dropped with a
     counted reason. step_packs: packs per step, over all ranks and accumulation. alike: packs of like cost that are
     dealt together, at least the number of ranks for a balanced micro-step. window: samples among which packs are
-    built. warmup: share of the steps. clip: gradient norm, 0 for none.
+    built. warmup: share of the steps. clip: gradient norm, 0 for none; clip_each: of every component by itself.
+
+    Options: step_tokens or step_samples give the size of a step instead of step_packs, in language tokens or samples.
+    spike: skip steps so many deviations above the last ones, 0 for none. average: decay of a moving average of the
+    weights, which then is what the stage hands over, 0 for none. half_moments: AdamW's moments in bf16. lora: rank of
+    low-rank additions that train in place of the language model, 0 for none.
 
     Source: the paper's 128 samples per step are some ten packs of 16,384 tokens at its sample lengths; 16 is ours,
     so that 1 to 16 ranks divide it. The reference clips nothing as far as its scripts show; 1.0 is the field's habit.
@@ -48,6 +53,13 @@ class Stage:
     clip: float = 1.0
     epochs: int = 1
     repeats: Mapping[str, float] = field(default_factory=dict)
+    step_tokens: int = 0
+    step_samples: int = 0
+    clip_each: bool = False
+    spike: float = 0.0
+    average: float = 0.0
+    half_moments: bool = False
+    lora: int = 0
 
     def __post_init__(self) -> None:
         if unknown := set(self.rates) - set(COMPONENTS):
@@ -55,6 +67,10 @@ class Stage:
         for name in ("pack_tokens", "pack_patches", "step_packs", "alike", "window", "epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{self.name}: {name} is {getattr(self, name)}; it must be at least 1")
+        if self.step_tokens and self.step_samples:
+            raise UsageError(f"{self.name}: step_tokens and step_samples are both given; give one of them")
+        if not 0 <= self.average < 1:
+            raise UsageError(f"{self.name}: average is {self.average}; a decay is at least 0 and below 1")
 
     def trains(self, component: str) -> bool:
         """Whether the component's weights change in this stage."""

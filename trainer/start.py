@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from model import ModelConfig, Processor, VideoLLaMA3
-from trainer.checkpoint import latest, load, write_atomically
+from trainer.checkpoint import State, latest, load, load_average, read_progress, write_atomically
 from trainer.errors import UsageError
+from trainer.lora import add_lora, merge_lora
 from trainer.stages import PRESETS
 
 
@@ -38,7 +39,9 @@ def find_step(path: Path) -> Path | None:
 
 
 def read_model(path: Path) -> tuple[VideoLLaMA3, Processor]:
-    """Model (fp32, on the CPU) and processor of a checkpoint in any form."""
+    """Model (fp32, on the CPU) and processor of a checkpoint in any form: averaged where the run kept an average, with
+    low-rank additions merged.
+    """
     step = find_step(path)
     if step is None:
         return VideoLLaMA3.from_pretrained(path, dtype=torch.float32), Processor.from_pretrained(path)
@@ -48,8 +51,14 @@ def read_model(path: Path) -> tuple[VideoLLaMA3, Processor]:
             f"{described}: not there, so {step} has no config and tokenizer. Keep a step inside its run, or export "
             "it first"
         )
-    model = VideoLLaMA3(ModelConfig.from_pretrained(described))
-    load(step, model)
+    model, progress = VideoLLaMA3(ModelConfig.from_pretrained(described)), read_progress(step)
+    if progress.lora:
+        add_lora(model, progress.lora)
+    load(step, State(model=model))
+    if progress.averaged:
+        load_average(step, model)
+    if progress.lora:
+        merge_lora(model)
     return model, Processor.from_pretrained(described)
 
 

@@ -7,14 +7,10 @@ OUT/processor/      config and tokenizer         OUT/model/            the resul
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,23 +19,24 @@ import torch
 from torch.optim import AdamW
 
 from model import Processor, VideoLLaMA3
-from trainer.checkpoint import Progress, Saver, latest, load, read_progress, write_atomically
+from trainer.checkpoint import Progress, Saver, State, latest, load, read_progress, write_atomically
 from trainer.dataset import Dataset, open_shards
 from trainer.encode import StageEncoder, for_stage
 from trainer.errors import RunError, UsageError
-from trainer.flops import FlopModel
+from trainer.flops import FlopModel, flop_model
 from trainer.loader import LoadedPack, PackReader, load_packs, step_numbers
-from trainer.metrics import MetricsLog, peak_flops, step_line
-from trainer.optimizer import make_optimizer, rate_share, set_rates, set_trainable
+from trainer.lora import add_lora
+from trainer.meter import Launched, Meter, quarantine, stopped
+from trainer.metrics import MetricsLog
+from trainer.optimizer import make_optimizer, rate_share, set_rates, set_trainable, trained_by_name
 from trainer.parallelize import Parallel, parallelize
-from trainer.plan import Plan, make_plan, plan_digest
+from trainer.plan import Plan, make_plan, plan_digest, with_step_size
 from trainer.stages import Stage, stage_for
 from trainer.start import describe, export, start
 from trainer.step import train_step
+from trainer.update import Average, Guard
+from trainer.upkeep import Upkeep, alone, stop_signal
 from trainer.world import World, join_world
-
-MAX_SKIPPED = 20  # steps in a row without a finite gradient: the run has diverged
-MAX_FAILED = 0.01  # share of samples that may fail; the first 16 are free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +53,12 @@ class Settings:
     workers: int = 0
     save_every: int = 500
     keep: int = 2
+    milestones: int = 0
+    replicas: int = 1
     timeout: float = 600.0
     changes: dict[str, Any] = field(default_factory=dict)
     parallel: Parallel = field(default_factory=Parallel)
+    upkeep: Upkeep = field(default_factory=Upkeep)
 
     @property
     def source(self) -> str:
@@ -79,7 +79,13 @@ class Run:
     dataset: Dataset
     flops: FlopModel
     total: int
+    guard: Guard
+    average: Average | None
     progress: Progress
+
+    def state(self) -> State:
+        """What a checkpoint holds."""
+        return State(model=self.model, optimizer=self.optimizer, guard=self.guard, average=self.average)
 
 
 def train(settings: Settings) -> Progress:
@@ -90,12 +96,17 @@ def train(settings: Settings) -> Progress:
         ContractError: the shards or a checkpoint are not what they say.
         RunError: it stopped; the same command resumes it.
     """
-    with join_world() as world, _alone(settings.out, world), _stop_signal() as stopping:
+    with (
+        join_world(replicas=settings.replicas) as world,
+        alone(settings.out, world),
+        stop_signal() as stopping,
+        settings.upkeep.around(settings.out, world) as after_step,
+    ):
         run = prepare(settings, world)
-        saver = Saver(settings.out / "checkpoints", world, keep=settings.keep)
+        saver = Saver(settings.out / "checkpoints", world, keep=settings.keep, milestones=settings.milestones)
         log = MetricsLog(out=settings.out, first=run.progress.step, total=run.total) if world.first else None
         try:
-            _loop(run, saver, log, stopping)
+            _loop(run, saver, log, stopping, after_step)
         finally:
             if log is not None:
                 log.close()
@@ -114,84 +125,76 @@ def prepare(settings: Settings, world: World) -> Run:
     stage = replace(published, **settings.changes)
     dataset = open_shards(settings.shards, stage.rules, tokenizer=processor.tokenizer.digest())
     processor = for_stage(processor, stage)
-    flops = FlopModel(config=model.config, trains=tuple(sorted(stage.rates)))
+    flops = flop_model(model.config, stage)
+    stage = with_step_size(stage, dataset, flops, seed=settings.seed)
     digest = plan_digest(dataset, stage, flops, settings.seed)
     if world.first:
         describe(settings.out, model, processor)
         write_atomically(
             settings.out / "run.json", json.dumps(_described(settings, stage), indent=1, default=str) + "\n"
         )
+    if stage.lora:
+        add_lora(model, stage.lora, seed=settings.seed)
     set_trainable(model.train(), stage)
     parallelize(model.to(world.device), world, settings.parallel)
-    optimizer = make_optimizer(model, stage)
-    progress = Progress(stage=stage.name, plan=digest, seed=settings.seed)
-    if step := latest(settings.out):
-        progress = _resumable(read_progress(step), progress, step)
-        load(step, model, optimizer, alone=world.mesh is None)
-    total = settings.steps if settings.steps is not None else _steps_of_epochs(dataset, stage, flops, settings.seed)
-    return Run(
+    run = Run(
         settings=settings,
         world=world,
         stage=stage,
         model=model,
         processor=processor,
-        optimizer=optimizer,
+        optimizer=make_optimizer(model, stage),
         dataset=dataset,
         flops=flops,
-        total=total,
-        progress=progress,
+        total=settings.steps if settings.steps is not None else _steps_of_epochs(dataset, stage, flops, settings.seed),
+        guard=Guard(device=world.device, sigmas=stage.spike),
+        average=Average(trained_by_name(model), decay=stage.average) if stage.average else None,
+        progress=Progress(
+            stage=stage.name, plan=digest, seed=settings.seed, lora=stage.lora, averaged=bool(stage.average)
+        ),
     )
+    if step := latest(settings.out):
+        run.progress = _resumable(read_progress(step), run.progress, step)
+        load(step, run.state(), alone=world.mesh is None)
+    return run
 
 
-def _loop(run: Run, saver: Saver, log: MetricsLog | None, stopping: list[int]) -> None:
-    stage, world, settings = run.stage, run.world, run.settings
-    peak, in_a_row, mark = peak_flops(world.device) * world.size, 0, time.perf_counter()
-    seen = 0
+def _loop(
+    run: Run, saver: Saver, log: MetricsLog | None, stopping: list[int], after_step: Callable[[int], None]
+) -> None:
+    """Every step is launched before the outcome of the one before is read, so that a GPU never waits for the host."""
+    stage, settings = run.stage, run.settings
+    meter, waiting = Meter(run, log), None
     for plan, epoch_step, packs, waited in _steps(run):
         share = rate_share(run.progress.step, total=run.total, warmup=stage.warmup)
-        set_rates(run.optimizer, share)
-        outcome = train_step(
+        set_rates(run.optimizer, share, step=run.progress.step)
+        pending = train_step(
             run.model,
             run.optimizer,
             packs,
             planned=plan.loss_tokens(epoch_step),
             branches=len(run.dataset.branches),
             clip=stage.clip,
-            world=world,
+            clip_each=stage.clip_each,
+            world=run.world,
+            guard=run.guard,
+            average=run.average,
             stop=bool(stopping),
         )
-        in_a_row = in_a_row + 1 if outcome.skipped else 0
-        run.progress = replace(
-            run.progress,
-            step=run.progress.step + 1,
-            epoch=plan.epoch,
-            epoch_step=epoch_step + 1,
-            skipped=run.progress.skipped + outcome.skipped,
-            failures=run.progress.failures + outcome.failures,
-        )
-        seen += outcome.samples + outcome.failures
-        _quarantine(settings.out, packs)
-        mark, seconds = time.perf_counter(), time.perf_counter() - mark
-        if log is not None:
-            flops = float(plan.flops[plan.step(epoch_step)].sum())
-            rate = max(stage.rates.values()) * share
-            log.write(
-                step_line(
-                    outcome,
-                    step=run.progress.step,
-                    rate=rate,
-                    seconds=seconds,
-                    data_wait=waited,
-                    flops=flops,
-                    peak=peak,
-                    skipped=run.progress.skipped,
-                    branches=run.dataset.branches,
-                )
-            )
+        run.progress = replace(run.progress, step=run.progress.step + 1, epoch=plan.epoch, epoch_step=epoch_step + 1)
+        quarantine(settings.out, packs)
+        if waiting is not None:
+            meter.finish(waiting)
+        flops = float(plan.flops[plan.step(epoch_step)].sum())
+        waiting = Launched(step=run.progress.step, pending=pending, flops=flops, share=share, waited=waited)
         saver.poll()
-        if run.progress.step % settings.save_every == 0 or run.progress.step == run.total or outcome.stop:
-            saver.save(run.model, run.optimizer, run.progress)
-        _stop_if_needed(run, saver, outcome.stop, in_a_row, seen)
+        due = settings.save_every and run.progress.step % settings.save_every == 0
+        if due or run.progress.step == run.total or meter.stop:
+            meter.finish(waiting)
+            waiting = None
+            saver.save(run.state(), run.progress)
+        _stop_if_needed(run, saver, meter)
+        after_step(run.progress.step)
 
 
 def _steps(run: Run) -> Iterator[tuple[Plan, int, list[LoadedPack], float]]:
@@ -214,27 +217,23 @@ def _steps(run: Run) -> Iterator[tuple[Plan, int, list[LoadedPack], float]]:
         epoch, first, left = epoch + 1, 0, left - len(steps)
 
 
-def _stop_if_needed(run: Run, saver: Saver, asked: bool, in_a_row: int, seen: int) -> None:
+def _stop_if_needed(run: Run, saver: Saver, meter: Meter) -> None:
     where = f"{run.settings.out}: step {run.progress.step}"
-    if asked and run.progress.step < run.total:
+    if meter.stop and run.progress.step < run.total:
         saver.wait()
-        raise RunError(f"{where}: stopped by a signal, saved. Run the same command again to go on")
-    if in_a_row >= MAX_SKIPPED:
+        raise stopped(where)
+    if complaint := meter.complaint():
         saver.wait()
-        raise RunError(
-            f"{where}: {in_a_row} steps in a row had no finite gradient. Lower the learning rate, or look at the "
-            "packs in metrics.jsonl"
-        )
-    if run.progress.failures > max(16, MAX_FAILED * seen):
-        saver.wait()
-        raise RunError(
-            f"{where}: {run.progress.failures} samples failed of {seen} seen, at most {MAX_FAILED:.0%} may. "
-            f"See {run.settings.out / 'quarantine.jsonl'}, then curate again"
-        )
+        raise RunError(f"{where}: {complaint}")
 
 
 def _resumable(saved: Progress, wanted: Progress, step: Path) -> Progress:
     """The progress to go on from, if it is of the same stage over the same plan."""
+    if (saved.lora, saved.averaged) != (wanted.lora, wanted.averaged):
+        raise UsageError(
+            f"{step}: was trained with lora {saved.lora} and average {saved.averaged}, asked is lora {wanted.lora} and "
+            f"average {wanted.averaged}. Ask for the same, or give another --out and this one as --init"
+        )
     if (saved.stage, saved.plan) != (wanted.stage, wanted.plan):
         raise UsageError(
             f"{step}: is of {saved.stage} under plan {saved.plan}, asked is {wanted.stage} under plan {wanted.plan}: "
@@ -259,43 +258,5 @@ def _report_drops(plan: Plan, world: World) -> None:
         print(f"{head} cut {plan.shortened:,} texts to {plan.stage.pack_tokens:,} tokens", file=sys.stderr)
 
 
-def _quarantine(out: Path, packs: Sequence[LoadedPack]) -> None:
-    """Append this rank's failures; one write per line, so that ranks do not mix theirs."""
-    for loaded in packs:
-        for failure in loaded.failures:
-            with (out / "quarantine.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({**asdict(failure), "pack": loaded.number}, ensure_ascii=False) + "\n")
-
-
 def _described(settings: Settings, stage: Stage) -> dict[str, Any]:
     return {"settings": asdict(settings), "stage": asdict(stage), "torch": torch.__version__}
-
-
-@contextmanager
-def _alone(out: Path, world: World) -> Iterator[None]:
-    """Two runs on one OUT would mix their checkpoints: the second is refused."""
-    out.mkdir(parents=True, exist_ok=True)
-    file = os.open(out / ".lock", os.O_RDWR | os.O_CREAT)
-    try:
-        if world.first:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise UsageError(f"{out}: another run is at work there. Wait for it, or give another --out") from error
-    finally:
-        os.close(file)
-
-
-@contextmanager
-def _stop_signal() -> Iterator[list[int]]:
-    """A list that holds the signal once SIGTERM or SIGINT came; the step in progress is finished and saved first."""
-    received: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: received.append(number))
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
