@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from curation.batch import Batch
+from curation.media.appearance import SHORT_SIDE
 from curation.operator import Filter
 from curation.sample import SampleError
 
@@ -49,6 +50,37 @@ class ShortSide(Filter):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pixels(Filter):
+    """Pixels (width x height) of the smallest image or video frame, >= 0. Null without media. Header only.
+
+    Source: ours; one visual token of VideoLLaMA3, arXiv:2501.13106, covers 196 pixels. No default: ShortSide is the
+    usual cut.
+    """
+
+    def measure(self, batch: Batch) -> pl.Series:
+        """One count per sample, in pixels."""
+        return batch.per_sample(batch.media, batch.media.width * batch.media.height, worst="min")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BytesPerPixel(Filter):
+    """Encoded bytes per pixel of the most thinly coded image, > 0. Null without images. Header only.
+
+    Below 0.05 a photograph was squeezed until blocks show, or it is nearly blank; pages and drawings compress that far
+    without harm. An animation's bytes are shared among its frames; a size that is not known counts as infinite.
+
+    Source: ours, and no default: it depends on the codec.
+    """
+
+    def measure(self, batch: Batch) -> pl.Series:
+        """One ratio per sample, in bytes per pixel."""
+        media = batch.images
+        pixels = media.width * media.height * np.maximum(media.frames, 1)
+        ratio = np.divide(media.bytes, pixels, out=np.full(len(pixels), np.inf), where=pixels > 0)
+        return batch.per_sample(media, ratio, worst="min")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decodable(Filter):
     """Share of a sample's media that decode from first to last pixel or frame, in [0, 1]. Null without media.
 
@@ -71,7 +103,7 @@ def _decode_all(batch: Batch, index: int) -> float | None:
     for number, medium in enumerate(media):
         try:
             if medium.kind == "image":
-                batch.pixels(index, number)
+                batch.decodes(index, number, short_side=SHORT_SIDE)
             else:
                 _require_complete(batch, index, number)
         except SampleError as error:

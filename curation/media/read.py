@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from curation.media.limits import check_bytes
 from curation.media.pages import PAGE, page_reference, render_page
 from curation.sample import Reference, SampleError
+from curation.uris import is_remote, local_path, open_uri, read_uri, stat_uri
 
 COLUMN = "column:"
 
@@ -34,7 +36,7 @@ def read_reference(reference: Reference) -> bytes:
     try:
         if not reference.addressable:
             return _read_cell(reference)
-        return _read_remote(reference) if _is_remote(reference.uri) else _read_local(reference)
+        return _read_remote(reference) if is_remote(reference.uri) else _read_local(reference)
     except FileNotFoundError as error:
         raise SampleError(f"{_place(reference)}: no such file: put it there or correct the path") from error
     except (OSError, pa.ArrowException) as error:
@@ -58,14 +60,10 @@ def _place(reference: Reference) -> str:
     return f"{reference.uri}{member} at {reference.offset:,}"
 
 
-def _is_remote(uri: str) -> bool:
-    return "://" in uri and not uri.startswith("file://")
-
-
 def _path(uri: str) -> str:
     if "\0" in uri:
         raise SampleError(f"path {uri!r} holds a NUL byte: correct it at the source")
-    return uri.removeprefix("file://")
+    return local_path(uri)
 
 
 def _read_local(reference: Reference) -> bytes:
@@ -87,12 +85,8 @@ def _read_local(reference: Reference) -> bytes:
 
 
 def _read_remote(reference: Reference) -> bytes:
-    import fsspec  # only where a source lies in an object store
-
-    with fsspec.open(reference.uri, "rb") as file:
-        size = _wanted(reference, getattr(file, "size", None) or 0)
-        file.seek(reference.offset)  # pyright: ignore[reportAttributeAccessIssue]
-        return _whole(reference, file.read(size), size)  # pyright: ignore[reportAttributeAccessIssue]
+    size = _wanted(reference, 0 if reference.size else stat_uri(reference.uri)[0])
+    return _whole(reference, read_uri(reference.uri, reference.offset, size), size)
 
 
 def _wanted(reference: Reference, file_size: int) -> int:
@@ -112,9 +106,9 @@ def _whole(reference: Reference, data: bytes, size: int) -> bytes:
 
 def _read_cell(reference: Reference) -> bytes:
     path, row = reference.member.removeprefix(COLUMN), reference.offset
-    uri = reference.uri if _is_remote(reference.uri) else _path(reference.uri)
+    uri = reference.uri if is_remote(reference.uri) else _path(reference.uri)
     # A rewritten file must not be answered from the old one's row group.
-    version = None if _is_remote(uri) else _version(uri)
+    version = _recent_version(uri, int(time.monotonic()) // 10) if is_remote(uri) else _version(uri)
     ends = _group_ends(uri, version)
     if not 0 <= row < (ends[-1] if ends else 0):
         raise SampleError(f"{_place(reference)}: the file has {ends[-1] if ends else 0:,} rows: rebuild the reference")
@@ -140,24 +134,32 @@ def _version(path: str) -> tuple[int, int]:
     return facts.st_size, facts.st_mtime_ns
 
 
-def _open_parquet(uri: str) -> pq.ParquetFile:
-    if not _is_remote(uri):
-        return pq.ParquetFile(uri, memory_map=False)
-    import fsspec
+@lru_cache(maxsize=1024)
+def _recent_version(uri: str, now: int) -> tuple[int, str]:  # noqa: ARG001 - one request in ten seconds, not one per cell
+    return stat_uri(uri)
 
-    return pq.ParquetFile(fsspec.open(uri, "rb").open())  # pyright: ignore[reportAttributeAccessIssue]
+
+def open_parquet(uri: str) -> pq.ParquetFile:
+    """A Parquet file on disk or in a store.
+
+    Raises:
+        OSError, pa.ArrowException: it cannot be opened, or is none.
+    """
+    if is_remote(uri):
+        return pq.ParquetFile(open_uri(uri))
+    return pq.ParquetFile(local_path(uri), memory_map=False)
 
 
 @lru_cache(maxsize=256)
-def _group_ends(uri: str, version: tuple[int, int] | None) -> list[int]:  # noqa: ARG001 - version is part of the key
-    with _open_parquet(uri) as file:
+def _group_ends(uri: str, version: tuple[int, int | str]) -> list[int]:  # noqa: ARG001 - version is part of the key
+    with open_parquet(uri) as file:
         return list(accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)))
 
 
 @lru_cache(maxsize=1)
-def _column(uri: str, version: tuple[int, int] | None, group: int, path: str) -> tuple[pa.ChunkedArray, list[str]]:  # noqa: ARG001
+def _column(uri: str, version: tuple[int, int | str], group: int, path: str) -> tuple[pa.ChunkedArray, list[str]]:  # noqa: ARG001
     """A row group's column and the names that lead from its cells to the value."""
-    with _open_parquet(uri) as file:
+    with open_parquet(uri) as file:
         names = file.schema_arrow.names
         top, _, rest = (path, "", "") if path in names else path.partition(".")
         if top not in names:
