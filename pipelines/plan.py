@@ -17,6 +17,7 @@ from typing import Any
 from curation.operator import Filter, Operator, Part, PartLimits, RecipeError, Select, Source, Transform, digest
 from curation.sample import BadSample, Sample
 from curation.tokens import load_tokenizer
+from curation.uris import stat_uri
 from pipelines.recipe import Branch, Recipe, segments
 
 
@@ -178,9 +179,8 @@ def _plan_branch(branch: Branch, limits: PartLimits, limit: int | None, counts: 
 
 
 def fingerprint(files: Sequence[str]) -> list[list[Any]]:
-    """Name, size and modification time of every file a source depends on: what a resume must find unchanged."""
-    stats = [(path, Path(path).stat()) for path in files]
-    return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    """Name, size and version (time of change, ETag) of every file a source depends on: what a resume must find unchanged."""
+    return [[path, *stat_uri(path)] for path in files]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from curation.operator import RecipeError, Source
 from curation.sample import BadSample, Kind, Media, Origin, Reference, SampleError
+from curation.uris import find_uris, is_remote, name_of_uri, open_uri, root_of_url
 
 # Media up to this size ride inline with the sample, because their bytes are read for the digest anyway; larger ones are
 # only referred to.
@@ -79,24 +80,38 @@ class FileSource(Source):
 
 @lru_cache(maxsize=256)
 def _last_component(path: str) -> str:
-    return Path(path).expanduser().absolute().name
+    return name_of_uri(path) if is_remote(path) else Path(path).expanduser().absolute().name
 
 
 @lru_cache(maxsize=256)
 def _name_below(path: str, uri: str) -> str:
+    if is_remote(path):
+        return uri.removeprefix(root_of_url(path)).lstrip("/")
     return Path(uri).relative_to(root_of(path)).as_posix()
 
 
 def find_files(path: str, suffixes: Sequence[str], *, who: str) -> tuple[InputFile, ...]:
-    """The files that a path, folder or glob means, sorted by name. Hidden files are no input.
+    """The files that a path or URL, folder or glob means, sorted by name. Hidden files are no input.
 
     Raises:
-        RecipeError: the path is remote, or there is no such file.
+        RecipeError: there is no such file, or its store does not answer.
     """
-    if "://" in path:
+    files = _remote_files(path, suffixes, who) if is_remote(path) else _local_files(path, suffixes)
+    if not files:
         raise RecipeError(
-            f"{who}: {path!r} is remote: sources read local or mounted files. Mount the bucket, or copy it"
+            f"{who}: nothing to read at {path!r}: wanted a file, a folder with {', '.join(suffixes)} files, or a glob"
         )
+    return tuple(sorted(files, key=lambda file: file.name))
+
+
+def _remote_files(path: str, suffixes: Sequence[str], who: str) -> list[InputFile]:
+    try:
+        return [InputFile(uri=uri, name=name, size=size) for uri, name, size in find_uris(path, suffixes)]
+    except OSError as error:
+        raise RecipeError(f"{who}: {path}: {error}: check the address and the credentials") from error
+
+
+def _local_files(path: str, suffixes: Sequence[str]) -> list[InputFile]:
     root, place = root_of(path), Path(path).expanduser().absolute()
     if place.is_file():
         found = [place]
@@ -104,16 +119,11 @@ def find_files(path: str, suffixes: Sequence[str], *, who: str) -> tuple[InputFi
         found = [file for file in place.rglob("*") if file.name.lower().endswith(tuple(suffixes))]
     else:
         found = list(root.glob(place.relative_to(root).as_posix())) if root != place else []
-    files = [
+    return [
         InputFile(uri=str(file), name=file.relative_to(root).as_posix(), size=file.stat().st_size)
         for file in found
         if file.is_file() and not file.name.startswith(".")
     ]
-    if not files:
-        raise RecipeError(
-            f"{who}: nothing to read at {path!r}: wanted a file, a folder with {', '.join(suffixes)} files, or a glob"
-        )
-    return tuple(sorted(files, key=lambda file: file.name))
 
 
 def root_of(path: str) -> Path:
@@ -170,13 +180,13 @@ def _blocks(reference: Reference) -> Iterator[bytes]:
     name = reference.member or Path(reference.uri).name
     left = reference.size
     try:
-        with open(reference.uri, "rb") as file:
+        with open_uri(reference.uri) as file:
             file.seek(reference.offset)
             while left and (block := file.read(min(left, _BLOCK))):
                 left -= len(block)
                 yield block
     except OSError as error:
-        raise SampleError(f"{name}: {error.strerror}", retryable=True) from error
+        raise SampleError(f"{name}: {error.strerror or error}", retryable=True) from error
     if left:
         raise SampleError(
             f"{name}: {left:,} of {reference.size:,} bytes are missing at the end of the file", retryable=True

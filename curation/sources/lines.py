@@ -10,6 +10,7 @@ from curation.operator import Part, PartLimits
 from curation.sample import SampleError
 from curation.sources.files import InputFile
 from curation.sources.streams import DAMAGE, is_compressed, open_stream
+from curation.uris import open_uri
 
 # The longest line or list element that is taken up. A longer one is one bad sample, however long it is.
 MAX_LINE_BYTES = 64 << 20
@@ -58,7 +59,7 @@ def _bytes_per_line(file: InputFile) -> float:
     """From eight places of the file, since lines of a kind often stand together."""
     seen = lines = 0
     try:
-        with open(file.uri, "rb") as stream:
+        with open_uri(file.uri) as stream:
             for number in range(8):
                 stream.seek(number * file.size // 8)
                 probe = stream.read(_PROBE)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.media.read import open_parquet
 from curation.operator import Part, PartLimits, RecipeError
 from curation.sample import (
     BadSample,
@@ -58,7 +59,7 @@ class ParquetSource(FileSource):
 
     def _parts(self, file: InputFile, limits: PartLimits) -> list[Part]:
         try:
-            with pq.ParquetFile(file.uri) as parquet:
+            with open_parquet(file.uri) as parquet:
                 self._check_columns(parquet.schema_arrow, file)
                 return cut_rows(parquet.metadata, self._columns(), limits, uri=file.uri)
         except (pa.ArrowException, OSError):
@@ -67,7 +68,7 @@ class ParquetSource(FileSource):
     def read(self, part: Part) -> Iterator[Sample | BadSample]:
         """The samples of a run of rows."""
         try:
-            parquet = pq.ParquetFile(part.uri)
+            parquet = open_parquet(part.uri)
         except (pa.ArrowException, OSError) as error:
             yield bad_sample(self.origin(part.uri), error, f"not readable as Parquet: {error}")
             return

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from curation.media.read import read_reference
+from curation.media.read import open_parquet, read_reference
 from curation.operator import RecipeError
 from curation.sample import Kind, Media, Reference, SampleError
 from curation.sources.files import contained_file, find_files, ranged_media
 from curation.sources.parquet import as_bytes
 from curation.sources.tar import TarError, walk
+from curation.uris import stat_uri
 
 Repeats = Literal["refuse", "first"]
-Version = tuple[tuple[str, int, int], ...]
+Version = tuple[tuple[str, int, str], ...]
 Find = Callable[[str, Kind], Media | None]
 # Where a name leads: file, offset of the bytes (tar) or row (Parquet), size in bytes (0 = unknown), and how often it
 # stands there.
@@ -150,8 +150,7 @@ class ParquetMedia(Resolver):
 
 
 def _version(uris: Sequence[str]) -> Version:
-    facts = [(uri, Path(uri).stat()) for uri in uris]
-    return tuple((uri, fact.st_size, fact.st_mtime_ns) for uri, fact in facts)
+    return tuple((uri, *stat_uri(uri)) for uri in uris)
 
 
 def _not_empty(name: str, size: int) -> int:
@@ -191,7 +190,7 @@ def _parquet_index(column: str, image: str, version: Version) -> Mapping[str, Pl
     index: dict[str, Place] = {}
     for uri, _, _ in version:
         try:
-            with pq.ParquetFile(uri) as file:
+            with open_parquet(uri) as file:
                 for wanted in (column, image):
                     if wanted.split(".")[0] not in file.schema_arrow.names:
                         found = ", ".join(file.schema_arrow.names)
@@ -215,7 +214,7 @@ def _names(array: pa.Array, column: str) -> list[bytes | None]:
 
 @lru_cache(maxsize=256)
 def _bytes_member(uri: str, image: str) -> str:
-    with pq.ParquetFile(uri) as file:
+    with open_parquet(uri) as file:
         schema = file.schema_arrow
         struct = image in schema.names and pa.types.is_struct(schema.field(image).type)
     return f"column:{image}.bytes" if struct else f"column:{image}"

@@ -7,6 +7,8 @@ from typing import Any, BinaryIO, cast
 
 import zstandard
 
+from curation.uris import is_remote, open_uri
+
 # What a stream raises where its file is cut or rotten.
 DAMAGE = (EOFError, zlib.error, zstandard.ZstdError, OSError)
 # What a .zst file may ask for as its window; the default of `zstd -d` is the same.
@@ -28,17 +30,18 @@ def open_stream(uri: str) -> BinaryIO:
         OSError: it cannot be opened. Reading raises one of DAMAGE where the file is cut or rotten.
     """
     if uri.lower().endswith(".gz"):
-        return cast(BinaryIO, gzip.open(uri, "rb"))
+        # gzip closes a file it opened itself, not one it was given; an object in a store holds nothing open.
+        return cast(BinaryIO, gzip.GzipFile(fileobj=open_uri(uri)) if is_remote(uri) else gzip.open(uri, "rb"))
     if uri.lower().endswith(".zst"):
         return io.BufferedReader(ZstdStream(uri), _BUFFER)
-    return open(uri, "rb")
+    return open_uri(uri)
 
 
 class ZstdStream(io.RawIOBase):
     """All frames of a .zst file. Unlike the library's own reader it does not take a cut file for a short one."""
 
     def __init__(self, uri: str) -> None:
-        self._file = open(uri, "rb")  # noqa: SIM115 - closed with the stream
+        self._file = open_uri(uri)  # closed with the stream
         self._frame = self._next_frame()
         self._started = False
         self._ready = b""

@@ -7,10 +7,10 @@ broken one.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import BinaryIO
 
 from curation.sources.files import safe_name
+from curation.uris import open_uri, stat_uri
 
 BLOCK = 512
 # Longest extended header (long name, pax records); real ones have a few hundred bytes.
@@ -53,8 +53,8 @@ def walk(uri: str) -> Iterator[Member]:
         TarError: the tar is cut, or a header is broken; the members before it are good.
         OSError: the file cannot be read.
     """
-    size = Path(uri).stat().st_size
-    with open(uri, "rb") as file:
+    size, _ = stat_uri(uri)
+    with open_uri(uri) as file:
         at = count = 0
         while member := _next_member(file, at, size):
             found, at = member
@@ -247,8 +247,7 @@ def tar_groups(uri: str) -> tuple[Group, ...]:
     Raises:
         OSError: the file cannot be read.
     """
-    facts = Path(uri).stat()
-    return _groups(uri, (facts.st_size, facts.st_mtime_ns))
+    return _groups(uri, stat_uri(uri))
 
 
 def split_name(name: str) -> tuple[str, str | None]:

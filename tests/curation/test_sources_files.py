@@ -48,9 +48,11 @@ def test_a_path_without_files_is_a_recipe_error(tmp_path: Path, path: str) -> No
         JsonlSource(str(tmp_path / path)).files()
 
 
-def test_a_remote_path_is_a_recipe_error() -> None:
-    with pytest.raises(RecipeError, match="is remote"):
-        JsonlSource("s3://bucket/a.jsonl").files()
+def test_a_store_without_the_file_or_without_its_package_is_a_recipe_error() -> None:
+    with pytest.raises(RecipeError, match="nothing to read"):
+        JsonlSource("memory://nowhere/*.jsonl").files()
+    with pytest.raises(RecipeError, match=r"pip install 'vl3\[nosuch\]'"):
+        JsonlSource("nosuch://bucket/a.jsonl").files()
 
 
 @pytest.mark.parametrize(
