@@ -16,8 +16,9 @@ from curation.select.survivors import choose_survivors, dropped_table, rank_samp
 from curation.select.views import STILL, VIEW, records_of, signatures
 
 _UNMOVED = np.array([1, 0, 1, 0], np.float32)
-# Clips of so many different pictures are known by their sequence alone; of fewer, the middle still must agree too.
-_TELLING = 3
+# Clips of so many different pictures are known by their sequence alone. Of fewer, the middle stills must agree by so much
+# (people signing before one camera reach 0.94, copies 0.97), and the numbers of stills to within so many.
+_TELLING, _STILL_DETAIL, _AS_LONG = 3, 0.96, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,9 @@ class PerceptualDedup(Select):
     """
 
     bits: int = 8
-    detail: float = 0.86
+    detail: float = 0.88
     plain_detail: float = 0.995
-    plain: float = 0.5
+    plain: float = 0.33
     busy: float = 0.1
     mirrored: bool = True
     cropped: bool = True
@@ -70,11 +71,13 @@ class PerceptualDedup(Select):
         """Pairs of images, int64 [P, 4]: row and medium of each."""
         views, rows = records_of(table["views"], VIEW)
         stills, still_rows = records_of(table["stills"], STILL)
-        of_clip = np.isin(rows * 65536 + views["medium"], still_rows * 65536 + stills["medium"])
+        medium = rows * 65536 + views["medium"]
+        framed = np.append(medium[:-1] == medium[1:], False)[: len(medium)]
+        of_clip = np.isin(medium, still_rows * 65536 + stills["medium"])
         keep = np.flatnonzero(~of_clip)
         keep = keep[busy_share(views["thumbnail"][keep]) >= self.busy] if len(keep) else keep
         keep = keep[np.lexsort((keep, ranks[rows[keep]]))]
-        found = same_pictures(views["hash"][keep], views["thumbnail"][keep], self._likeness())
+        found = same_pictures(views["hash"][keep], views["thumbnail"][keep], framed[keep], self._likeness())
         if found.hubs:
             logging.getLogger(__name__).warning("%s: %d hashes too common to compare all their pictures", self.name, found.hubs)
         a, b = keep[found.left], keep[found.right]
@@ -105,7 +108,9 @@ class PerceptualDedup(Select):
             aligned_detail(middle[found.left], middle[found.right], np.tile(_UNMOVED, (len(a), 1))),
             aligned_detail(middle[found.left], middle[found.right][:, :, ::-1], np.tile(_UNMOVED, (len(a), 1))),
         )
-        same = (found.different >= _TELLING) | (alike >= self.detail)
+        lengths = np.array([len(clip.times) for clip in clips])
+        as_long = np.abs(lengths[found.left] - lengths[found.right]) <= _AS_LONG
+        same = (found.different >= _TELLING) | (as_long & (alike >= max(self.detail, _STILL_DETAIL)))
         return np.stack([a // 65536, a % 65536, b // 65536, b % 65536], axis=1)[same]
 
     def _middle_stills(self, table: pl.DataFrame, clips: np.ndarray) -> np.ndarray:

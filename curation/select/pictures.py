@@ -26,8 +26,8 @@ class Likeness:
     """When two pictures are the same.
 
     bits: Hamming distance of hashes to be looked at; detail: correlation of detail after alignment, at least;
-    plain_detail: the same for pictures most of which is one grey (charts, pages, logos), which differ in little;
-    plain: the share from which a picture counts as such; mirrored, cropped: whether those copies are looked for.
+    plain_detail: the same for pictures with large plain areas (charts, pages, logos), which differ in little, and for two
+    pictures taken with their borders, which agree in these; plain: the share of plain cells from which that holds; mirrored, cropped: whether those copies are looked for.
     """
 
     bits: int
@@ -48,8 +48,8 @@ class Pairs:
     hubs: int
 
 
-def same_pictures(hashes: np.ndarray, thumbnails: np.ndarray, likeness: Likeness) -> Pairs:
-    """Pairs among views given best first: uint64 [N], uint8 [N, S, S]."""
+def same_pictures(hashes: np.ndarray, thumbnails: np.ndarray, framed: np.ndarray, likeness: Likeness) -> Pairs:
+    """Pairs among views given best first: uint64 [N], uint8 [N, S, S]; framed, bool [N]: this view includes a border."""
     leaders, followers = _leaders(hashes)
     candidates = [_candidates(followers)]
     sought, windows, mirrored, of = _probes(hashes[leaders], thumbnails[leaders], likeness)
@@ -58,13 +58,17 @@ def same_pictures(hashes: np.ndarray, thumbnails: np.ndarray, likeness: Likeness
     candidates.append(_candidates(met.T))
     pairs = np.concatenate(candidates)
     detail = _verify(thumbnails, pairs)
-    plain = plain_share(thumbnails[np.unique(pairs[:, :2])]) >= likeness.plain
-    is_plain = np.zeros(len(hashes), bool)
-    is_plain[np.unique(pairs[:, :2])] = plain
-    wanted = np.where(is_plain[pairs[:, 0]] | is_plain[pairs[:, 1]], likeness.plain_detail, likeness.detail)
+    wanted = np.where(_strictly(thumbnails, framed, pairs, likeness.plain), likeness.plain_detail, likeness.detail)
     same = detail >= wanted
     hubs = len(np.unique(hashes[followers[:, 0]])) + found.capped
     return Pairs(left=pairs[same, 0], right=pairs[same, 1], detail=detail[same], hubs=hubs)
+
+
+def _strictly(thumbnails: np.ndarray, framed: np.ndarray, pairs: np.ndarray, plain: float) -> np.ndarray:
+    """Which candidates agree coarsely for reasons that say nothing: plain areas in one, a border around both."""
+    views, at = np.unique(pairs[:, :2], return_inverse=True)
+    is_plain = plain_share(thumbnails[views]) >= plain
+    return is_plain[at.reshape(-1, 2)].any(axis=1) | framed[pairs[:, :2]].all(axis=1)
 
 
 def _leaders(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,106 @@
+"""Semantic dedup: samples whose embeddings point the same way are one group, and one of them survives."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from curation.batch import Batch
+from curation.operator import Select
+from curation.select.embedding_columns import Embed, clusters_of, embedding_column, vectors_of
+from curation.select.neighbours import nearest_before
+from curation.select.survivors import dropped_table, rank_samples
+
+# Cosines are compared at this many digits: the last bits depend on the processor.
+_DIGITS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticDedup(Select):
+    """Drops samples whose embedding has a cosine of at least `cosine` with that of a better sample.
+
+    For every sample the most similar better one is found once (`semantic_similarity`, in [-1, 1], and `semantic_parent`,
+    its id) and stored, so that the cut is a bound: another cut compares nothing again. Better means: higher `best`,
+    then smaller id. A dropped sample names the first survivor on the way from parent to parent.
+
+    embed: what gives the vectors. cosine: its scale belongs to the encoder. clusters: None = by the number of samples.
+    visited: a sample is compared within so many of the nearest clusters; more find more, in proportion to their cost.
+
+    Source: SemDeDup, arXiv:2303.09540 (clusters, the highest similarity within them, a cut); there a sample is compared
+    within its own cluster only, and survivors are the farthest from the centroid.
+    """
+
+    embed: Embed
+    cosine: float = 0.95
+    clusters: int | None = None
+    visited: int = 4
+    best: str | None = None
+    seed: int = 0
+
+    SCORES: ClassVar[tuple[str, ...]] = ("semantic_similarity",)
+
+    def signature(self, batch: Batch) -> pl.DataFrame:
+        """The embedding, as bytes of float16; null where there is none."""
+        return pl.DataFrame([embedding_column(self.embed, batch)])
+
+    def signature_settings(self) -> dict[str, Any]:
+        """The encoder alone: nothing else is looked at before all samples are there."""
+        return {key: value for key, value in self.settings().items() if key in ("operator", "version", "embed")}
+
+    def relation_settings(self) -> dict[str, Any]:
+        """All but the cut."""
+        return {key: value for key, value in self.settings().items() if key != "cosine"}
+
+    def relate(self, table: pl.DataFrame) -> pl.DataFrame:
+        """`id`, `semantic_similarity`, `semantic_parent` of every sample; null where there is no vector or no better sample.
+
+        Raises:
+            OperatorError: the table has no score named `best`, or vectors of several encoders.
+        """
+        rows, vectors = vectors_of(table, self.name)
+        similarity, parent = np.empty(0), np.empty(0, np.int64)
+        if len(rows):
+            ranks = rank_samples(rows, self.best, who=self.name)
+            clusters = clusters_of(rows["id"], vectors, self.clusters or default_clusters(len(rows)), self.seed)
+            similarity, parent = nearest_before(vectors, ranks, clusters, visited=self.visited)
+        known = parent >= 0
+        found = pl.DataFrame({
+            "id": rows["id"],
+            "semantic_similarity": pl.Series(np.round(similarity.astype(np.float64), _DIGITS)).set(pl.Series(~known), None),
+            "semantic_parent": rows["id"].gather(np.maximum(parent, 0)).set(pl.Series(~known), None),
+        })  # fmt: skip
+        return table.select("id").join(found, on="id", how="left", maintain_order="left")
+
+    def choose(self, table: pl.DataFrame) -> pl.DataFrame:
+        """All samples above the cut, with the survivor each stands behind, sorted by id.
+
+        Raises:
+            OperatorError: as `relate`, which is asked where the table does not hold its columns.
+        """
+        if "semantic_parent" not in table.columns:
+            table = table.select("id").join(self.relate(table), on="id", how="left", maintain_order="left")
+        rows = table.sort("id")
+        row_of = {sample: row for row, sample in enumerate(rows["id"].to_list())}
+        stands = np.full(len(rows), -1, np.int64)
+        dropped = rows.with_row_index("row").filter(pl.col("semantic_similarity") >= self.cosine)
+        for row, parent in dropped.select("row", "semantic_parent").iter_rows():
+            stands[row] = row_of[parent]
+        return dropped_table(rows["id"], _to_survivors(stands))
+
+
+def _to_survivors(stands: np.ndarray) -> np.ndarray:
+    """Parents replaced by the survivors they end at; parents are ranked before their children, so every way ends."""
+    stands = stands.copy()
+    while True:
+        next_ = np.where(stands >= 0, stands[np.maximum(stands, 0)], -1)
+        going = next_ >= 0
+        if not going.any():
+            return stands
+        stands[going] = next_[going]
+
+
+def default_clusters(rows: int) -> int:
+    """The square root: assigning to clusters then costs about as much as comparing within them."""
+    return max(1, math.isqrt(rows))
