@@ -44,7 +44,9 @@ class Table(Block):
     rows: Sequence[Sequence[Any]]
 
     def __post_init__(self) -> None:
-        assert all(len(row) == len(self.columns) for row in self.rows), f"{self.title}: a row is not as wide as its head"
+        assert all(len(row) == len(self.columns) for row in self.rows), (
+            f"{self.title}: a row is not as wide as its head"
+        )
 
     def facts(self) -> list[dict[str, Any]]:
         """One mapping per row."""
@@ -77,6 +79,8 @@ class Section:
         """Its name in links."""
         return "".join(c if c.isalnum() and c.isascii() else "-" for c in self.title.lower())
 
-    def facts(self) -> dict[str, Any]:
-        """The numbers of its blocks, by title; blocks without numbers are left out."""
+    def facts(self) -> Any:
+        """The numbers of its blocks, by title; those of an only block without a title alone; blocks without numbers are left out."""
+        if len(self.blocks) == 1 and not self.blocks[0].title:
+            return self.blocks[0].facts()
         return {block.title: facts for block in self.blocks if (facts := block.facts()) is not None}

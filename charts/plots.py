@@ -12,7 +12,6 @@ import numpy as np
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 440, 190
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 44
 COLOURS = [f"var(--c{i})" for i in range(8)]
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 4], [4, 1], [3, 6]]  # lines differ without colour too
 _AXIS = {
@@ -105,7 +104,7 @@ def bars(values: Mapping[str, Mapping[str, float]], *, x: str, percent: bool = F
         encoding["yOffset"] = {"field": "kind", "type": "nominal", "sort": list(values)}
     else:
         encoding["color"] = {"value": "var(--c0)"}
-    return _svg({"data": {"values": data}, "mark": "bar", "encoding": encoding}, height=26 * len(names) + 60, left=130)
+    return _svg({"data": {"values": data}, "mark": "bar", "encoding": encoding}, height=26 * len(names) + 60)
 
 
 def lines(
@@ -116,7 +115,13 @@ def lines(
     scale = {"type": "log" if log else "linear", "zero": zero, "nice": True}
     encoding: dict[str, Any] = {
         "x": {"field": "x", "type": "quantitative", "title": x, "axis": {"tickCount": 5, "grid": False}},
-        "y": {"field": "y", "type": "quantitative", "title": y, "scale": scale, "axis": {"tickCount": 5, "format": "~s"}},
+        "y": {
+            "field": "y",
+            "type": "quantitative",
+            "title": y,
+            "scale": scale,
+            "axis": {"tickCount": 5, "format": "~s"},
+        },
         "color": {"value": "var(--c0)"},
     }
     if len(series) > 1:
@@ -136,32 +141,63 @@ def ranges(bands: Sequence[Band], *, x: str, log: bool = False) -> Markup:
     fields = ("a", "b", "c", "d", "e")
     data = [{"name": band.name, **dict(zip(fields, map(float, band.quantiles), strict=True))} for band in bands]
     scale = {"type": "symlog" if log else "linear", "nice": True}
-    side = {"field": "name", "type": "nominal", "sort": [b.name for b in bands], "title": None, "axis": {"labelLimit": 120}}
+    side = {
+        "field": "name",
+        "type": "nominal",
+        "sort": [b.name for b in bands],
+        "title": None,
+        "axis": {"labelLimit": 120},
+    }
 
     def layer(start: str, end: str, mark: dict[str, Any]) -> dict[str, Any]:
-        begin = {"field": start, "type": "quantitative", "scale": scale, "title": x, "axis": {"tickCount": 6, "format": "~s"}}
+        begin = {
+            "field": start,
+            "type": "quantitative",
+            "scale": scale,
+            "title": x,
+            "axis": {"tickCount": 6, "format": "~s"},
+        }
         return {"mark": mark, "encoding": {"y": side, "x": begin, "x2": {"field": end}}}
 
     thin = layer("a", "e", {"type": "rule", "color": "var(--c0)", "strokeWidth": 1.5})
     thick = layer("b", "d", {"type": "bar", "color": "var(--c0)", "height": 10, "opacity": 0.75})
     middle = layer("c", "c", {"type": "tick", "color": "var(--mark)", "thickness": 2.5, "height": 18})
     del middle["encoding"]["x2"]
-    return _svg({"data": {"values": data}, "layer": [thin, thick, middle]}, height=28 * len(bands) + 60, left=130)
+    return _svg({"data": {"values": data}, "layer": [thin, thick, middle]}, height=28 * len(bands) + 60)
 
 
-def heatmap(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], *, title: str) -> Markup:
+def heatmap(
+    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], *, title: str
+) -> Markup:
     """A square per pair, shaded by the number's size in [-1, 1] and coloured by its sign, with the number in it."""
     data = [
-        {"row": row, "column": column, "n": number, "size": abs(number), "sign": "negative" if number < 0 else "positive"}
+        {
+            "row": row,
+            "column": column,
+            "n": number,
+            "size": abs(number),
+            "sign": "negative" if number < 0 else "positive",
+        }
         for row, line in zip(rows, values, strict=True)
         for column, number in zip(columns, line, strict=True)
         if number is not None
     ]
     where = {
-        "x": {"field": "column", "type": "nominal", "sort": list(columns), "title": None, "axis": {"labelAngle": -40, "labelLimit": 110}},
+        "x": {
+            "field": "column",
+            "type": "nominal",
+            "sort": list(columns),
+            "title": None,
+            "axis": {"labelAngle": -40, "labelLimit": 110},
+        },
         "y": {"field": "row", "type": "nominal", "sort": list(rows), "title": None, "axis": {"labelLimit": 120}},
     }
-    shade = {"field": "size", "type": "quantitative", "scale": {"domain": [0, 1], "range": [0.06, 0.85]}, "legend": None}
+    shade = {
+        "field": "size",
+        "type": "quantitative",
+        "scale": {"domain": [0, 1], "range": [0.06, 0.85]},
+        "legend": None,
+    }
     colour = _colour("sign", ["positive", "negative"], ["var(--c0)", "var(--c1)"])
     square = {"mark": "rect", "encoding": {"color": colour, "opacity": shade}}
     text = {
@@ -170,7 +206,7 @@ def heatmap(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequen
     }
     spec = {"title": {"text": title, "color": "var(--soft)", "fontSize": 11, "fontWeight": "normal"}}
     spec |= {"data": {"values": data}, "encoding": where, "layer": [square, text]}
-    return _svg(spec, height=26 * len(rows) + 150, left=130, bottom=90)
+    return _svg(spec, height=26 * len(rows) + 150)
 
 
 def _colour(field: str, kinds: list[str], colours: list[str]) -> dict[str, Any]:
@@ -179,19 +215,23 @@ def _colour(field: str, kinds: list[str], colours: list[str]) -> dict[str, Any]:
     return {"field": field, "type": "nominal", "sort": kinds, "scale": scale, "legend": legend}
 
 
-def _svg(spec: dict[str, Any], *, height: int, left: int = LEFT, bottom: int = BOTTOM) -> Markup:
+def _svg(spec: dict[str, Any], *, height: int) -> Markup:
     import vl_convert  # carries a JavaScript engine: loaded by the first chart only
 
     frame = {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "width": WIDTH - left - RIGHT,
-        "height": max(40, height - TOP - bottom),
-        "padding": 4,
+        "width": WIDTH,
+        "height": height,
+        "padding": {
+            "left": 14,
+            "right": 6,
+            "top": 4,
+            "bottom": 4,
+        },  # browsers may set wider letters than were measured here
         "autosize": {"type": "fit", "contains": "padding"},
         "background": None,
         "config": _CONFIG,
     }
-    frame |= {"width": WIDTH, "height": height}
     svg = vl_convert.vegalite_to_svg(json.loads(json.dumps(frame | spec, allow_nan=False)))
     # Its own size would overflow a phone; the viewBox keeps the proportions.
     head, rest = svg.split(">", 1)

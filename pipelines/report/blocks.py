@@ -26,12 +26,13 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Cards(Block):
-    """Samples side by side. folded: shown when asked for."""
+    """Samples side by side. folded: shown when asked for; strips: below each other, each as wide as the page."""
 
     TEMPLATE = "cards.html"
 
     cards: Sequence[Card]
     folded: bool = False
+    strips: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,8 @@ def texts(material: Material, gallery: Gallery, ids: Sequence[str]) -> Section |
     if not rows:
         return None
     columns = (
-        "branch", "samples looked at", "median words", "longest, words", "said twice or more", "repeated 3-grams", "scripts", "commonest opening", "share",
+        "branch", "samples looked at", "median words", "longest, words", "said twice or more",
+        "repeated 3-grams", "scripts", "commonest opening", "share",
     )  # fmt: skip
     look = (
         "The assistant's first turn. Repeated 3-grams: share of a text's word triples that occur in it before; above 20 % reads like a "
@@ -89,11 +90,13 @@ def rewritten(material: Material, gallery: Gallery, ids: Sequence[str]) -> Secti
             cards = [gallery.card(gallery.rows[i], before=True) for i in changed[:PAIRS]]
             title = f"{branch}: {names} changed {len(changed):,} of {len(pairs):,} samples looked at"
             blocks.append(Cards(title=title, look="Struck through: as the source gave it.", cards=cards))
-    lead = "Look for facts that the new text lost or made up. Scores of a sample, alignment among them, unfold below it."
+    lead = (
+        "Look for facts that the new text lost or made up. Scores of a sample, alignment among them, unfold below it."
+    )
     return Section(title="Before and after", lead=lead, blocks=blocks) if blocks else None
 
 
-def videos(material: Material, survey: Survey, gallery: Gallery, ids: Sequence[str]) -> Section | None:
+def videos(survey: Survey, gallery: Gallery, ids: Sequence[str]) -> Section | None:
     """Strips of videos with cuts and motion, and how many visual tokens pruning leaves."""
     strips: list[Card] = []
     clips = [i for i in ids if i in gallery.found and any(m.kind == "video" for m in gallery.found[i].media)]
@@ -105,13 +108,18 @@ def videos(material: Material, survey: Survey, gallery: Gallery, ids: Sequence[s
     if not strips:
         return None
     look = "Frames evenly in time. Look for cuts inside a clip (two scenes, one caption) and for clips in which nothing moves."
-    blocks: list[Block] = [Cards(title="Strips", look=look, cards=strips)]
+    blocks: list[Block] = [Cards(title="Strips", look=look, cards=strips, strips=True)]
     visual = survey.sample.filter(pl.col("id").is_in(clips) & (pl.col("visual_tokens") > 0))
     shares = visual.select(1 - pl.col("visual_tokens_kept") / pl.col("visual_tokens")).to_series().to_list()
     if any(shares):
         edges = [i / 20 for i in range(21)]
         counts = [sum(edges[i] <= s < edges[i + 1] for s in shares) for i in range(20)]
-        svg = histogram(edges, {"clips": counts}, x="share of visual tokens pruned (DiffFP)", y=f"clips, of {len(shares):,} looked at")
+        svg = histogram(
+            edges,
+            {"clips": counts},
+            x="share of visual tokens pruned (DiffFP)",
+            y=f"clips, of {len(shares):,} looked at",
+        )
         blocks.append(Chart(title="Pruned share", look="A hill near 1 means clips that stand still.", svg=svg))
     return Section(title="Videos", blocks=blocks)
 
@@ -128,7 +136,11 @@ def _strip(gallery: Gallery, sample: str) -> Card | None:
     cuts = [made.times[i + 1] for i, change in enumerate(made.changes) if change > CUT]
     motion = statistics.fmean(made.changes) if made.changes else 0.0
     pruned = 1 - row["visual_tokens_kept"] / row["visual_tokens"] if row["visual_tokens"] else 0.0
-    said = [f"{found.media[number].duration:.1f} s", f"change between frames {motion:.1f} of 255", f"{100 * pruned:.0f} % pruned"]
+    said = [
+        f"{found.media[number].duration:.1f} s",
+        f"change between frames {motion:.1f} of 255",
+        f"{100 * pruned:.0f} % pruned",
+    ]
     said += [f"large change before {', '.join(f'{t:.1f} s' for t in cuts)}"] if cuts else []
     card = gallery.card(row, frames=FRAMES)
     labels = [f"{t:.1f} s{' ✂' if t in cuts else ''}" for t in made.times]

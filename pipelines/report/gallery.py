@@ -39,11 +39,15 @@ class Gallery:
         early = set(before)
         self.read = self.material.finder.as_read([row for row in sound if row["id"] in early])
 
-    def cards(self, ids: Sequence[str], note: str = "", *, score: str = "", frames: int = 1, limit: int = 8) -> list[Card]:
+    def cards(
+        self, ids: Sequence[str], note: str = "", *, score: str = "", frames: int = 1, limit: int = 8
+    ) -> list[Card]:
         """Cards of the samples that are in the ledger, in order. score: named in the note with its value."""
         return [self.card(self.rows[i], note, score=score, frames=frames) for i in ids if i in self.rows][:limit]
 
-    def card(self, row: dict[str, Any], note: str = "", *, score: str = "", frames: int = 1, before: bool = False) -> Card:
+    def card(
+        self, row: dict[str, Any], note: str = "", *, score: str = "", frames: int = 1, before: bool = False
+    ) -> Card:
         """One sample: its pictures, what is said of it, where it ended. frames: of a video."""
         sample = self.found.get(row["id"])
         facts = {name: value for name, value in self.material.extras(row).items() if not isinstance(value, list)}
@@ -74,7 +78,9 @@ class Gallery:
             self.pictures += len(self._made[key].pictures)
         return self._made[key]
 
-    def _pictures(self, sample: FoundSample | None, row: dict[str, Any], frames: int) -> tuple[list[tuple[str, str]], str]:
+    def _pictures(
+        self, sample: FoundSample | None, row: dict[str, Any], frames: int
+    ) -> tuple[list[tuple[str, str]], str]:
         if row["decision"] == "quarantined":
             return [], ""
         if sample is None:

@@ -27,7 +27,9 @@ def duplicates_of(material: Material, survey: Survey) -> dict[str, list[str]]:
         chosen += groups.sort("duplicate_of")["duplicate_of"].head(RANDOM).to_list()
     if not chosen:
         return {}
-    rows = material.ledger.filter(pl.col("duplicate_of").is_in(list(dict.fromkeys(chosen)))).select("id", "duplicate_of")
+    rows = material.ledger.filter(pl.col("duplicate_of").is_in(list(dict.fromkeys(chosen)))).select(
+        "id", "duplicate_of"
+    )
     members = rows.collect(engine="streaming").sort("duplicate_of", "id")
     listed = dict(members.group_by("duplicate_of", maintain_order=True).agg(pl.col("id").head(MEMBERS)).iter_rows())
     return {survivor: listed[survivor] for survivor in dict.fromkeys(chosen) if survivor in listed}
@@ -48,10 +50,12 @@ def duplicates(survey: Survey, gallery: Gallery, groups: Mapping[str, list[str]]
         if survivor not in gallery.rows:
             continue  # the survivor is no sample of this dataset (an item of a benchmark)
         cards = [gallery.card(gallery.rows[survivor], "survivor")]
-        cards += [gallery.card(row, _distance(row)) for row in (gallery.rows.get(m) for m in members) if row is not None]
+        cards += [
+            gallery.card(row, _distance(row)) for row in (gallery.rows.get(m) for m in members) if row is not None
+        ]
         size = sizes[survivor]["samples"] + 1
         title = f"{gallery.rows[survivor]['branch']}: {sizes[survivor]['node']}, group of {size:,}"
-        blocks.append(Cards(title=title, cards=cards, folded=True))
+        blocks.append(Cards(title=title, cards=cards, folded=not any(card.pictures for card in cards)))
     lead = "Per node the largest groups and a few chosen at random. Look for samples in one group that you would call different."
     return Section(title="Duplicates", lead=lead, blocks=blocks)
 
@@ -63,14 +67,16 @@ def _distance(row: Mapping[str, Any]) -> str:
 
 def _sizes(survey: Survey) -> Table:
     table = survey.groups.group_by("branch", "node", maintain_order=True).agg(
-        pl.len().alias("groups"), pl.col("samples").sum().alias("dropped"), (pl.col("samples").max() + 1).alias("largest")
+        pl.len().alias("groups"),
+        pl.col("samples").sum().alias("dropped"),
+        (pl.col("samples").max() + 1).alias("largest"),
     )
     look = "One huge group is often a placeholder picture or boilerplate; many pairs are re-posts."
     columns = ("branch", "node", "groups", "samples dropped", "largest group")
     return Table(title="Groups", look=look, columns=columns, rows=table.sort("branch", "node").rows())
 
 
-def cluster_members(material: Material, survey: Survey) -> dict[str, list[str]]:
+def cluster_members(material: Material) -> dict[str, list[str]]:
     """Cluster -> some of its samples, for the largest clusters; {} when the ledger has no column `cluster`."""
     if "cluster" not in material.ledger.collect_schema():
         return {}
@@ -97,8 +103,18 @@ def contamination(survey: Survey, gallery: Gallery) -> Section | None:
     items = survey.groups.filter(pl.col("node").is_in(hits["node"].to_list()))
     rows = items.select("branch", "node", "duplicate_of", "samples").head(40).rows()
     ids = survey.examples.filter(pl.col("reason").is_in(hits["reason"].to_list()))["id"].to_list()
-    notes = [gallery.card(row, f"hit {row['duplicate_of']}") for row in (gallery.rows.get(i) for i in ids) if row is not None]
+    notes = [
+        gallery.card(row, f"hit {row['duplicate_of']}") for row in (gallery.rows.get(i) for i in ids) if row is not None
+    ]
     table = Table(title="Benchmark items hit most", columns=("branch", "node", "benchmark item", "samples"), rows=rows)
-    counts = Table(title="Samples dropped", columns=("branch", "reason", "samples"), rows=hits.select("branch", "reason", "samples").rows())
+    counts = Table(
+        title="Samples dropped",
+        columns=("branch", "reason", "samples"),
+        rows=hits.select("branch", "reason", "samples").rows(),
+    )
     blocks = [counts, table, Cards(title="Some of them", cards=notes)]
-    return Section(title="Decontamination", lead="Samples that a benchmark holds too. Look for hits that are common phrases.", blocks=blocks)
+    return Section(
+        title="Decontamination",
+        lead="Samples that a benchmark holds too. Look for hits that are common phrases.",
+        blocks=blocks,
+    )

@@ -21,7 +21,9 @@ def card(material: Material, survey: Survey) -> Section:
     manifest, run = material.manifest, material.run
     executor = run.get("executor", {})
     decisions = dict(survey.reasons.group_by("decision").agg(pl.col("samples").sum()).iter_rows())
-    node_seconds = sum(node.get("milliseconds", 0) for nodes in run.get("branches", {}).values() for node in nodes) / 1000
+    node_seconds = (
+        sum(node.get("milliseconds", 0) for nodes in run.get("branches", {}).values() for node in nodes) / 1000
+    )
     values: dict[str, Any] = {
         "samples read": survey.rows,
         "in the shards": decisions.get("kept", 0),
@@ -33,7 +35,9 @@ def card(material: Material, survey: Survey) -> Section:
         "seed": manifest.seed,
         "recipe digest": manifest.recipe_digest,
         "plan": run.get("plan"),
-        "executor": f"{executor.get('kind', '')}, {executor.get('slots', '')} workers at {executor.get('host', '')}" if executor else None,
+        "executor": f"{executor.get('kind', '')}, {executor.get('slots', '')} workers at {executor.get('host', '')}"
+        if executor
+        else None,
         "finished": run.get("finished"),
         "wall clock, s": run.get("seconds"),
         "time in operators, s of a worker": node_seconds or None,
@@ -74,7 +78,9 @@ def steps(material: Material, survey: Survey, branch: str) -> list[tuple[str, in
     names = recorded or [source, *(o["name"] for o in material.operators(branch))]
     mine = survey.reasons.filter(pl.col("branch") == branch)
     lost: dict[str, dict[str, int]] = {}
-    for node, reason, samples in mine.filter(pl.col("node").is_not_null()).select("node", "reason", "samples").iter_rows():
+    for node, reason, samples in (
+        mine.filter(pl.col("node").is_not_null()).select("node", "reason", "samples").iter_rows()
+    ):
         lost.setdefault(node, {})[reason] = samples
     came = int(mine["samples"].sum())
     ordered = [*names, *(node for node in lost if node not in names)]
@@ -122,7 +128,7 @@ def funnel(material: Material, survey: Survey) -> Section:
         kept = survey.count(branch=branch, decision="kept")
         assert rows[-1][2] == kept, f"{branch}: {rows[-1][2]} left after the last node, {kept} in the ledger as kept"
         tables.append(Table(title=branch, columns=("node", "samples came", "kept", "share", "lost because"), rows=rows))
-    lead = "Every sample that was read is counted once: kept, or lost at one node for one reason. Look for a node that takes more than you expect."
+    lead = "Every sample read is counted once: kept, or lost at one node for one reason. Look for nodes that take more than you expect."
     return Section(title="Funnel", lead=lead, blocks=tables)
 
 
@@ -134,18 +140,25 @@ def quarantine(material: Material) -> Section | None:
     by = ["branch", "node", "error"]
     few = pl.col("message").fill_null("").str.slice(0, 300).head(QUARANTINE_EXAMPLES)
     counted = table.group_by(by).agg(
-        pl.len().alias("samples"), pl.col("retryable").sum().alias("again"), pl.col("origin").head(QUARANTINE_EXAMPLES), few
+        pl.len().alias("samples"),
+        pl.col("retryable").sum().alias("again"),
+        pl.col("origin").head(QUARANTINE_EXAMPLES),
+        few,
     )
     rows = []
     for row in counted.sort("samples", *by, descending=[True, False, False, False]).collect().iter_rows(named=True):
         examples = "; ".join(f"{o}: {m}" for o, m in zip(row["origin"], row["message"], strict=True))
         rows.append((row["branch"], row["node"], row["error"], row["samples"], row["again"], examples))
     columns = ("branch", "node", "error", "samples", "may succeed later", "examples")
-    lead = "Samples put aside because they failed, never silently. Look for errors that name a cause upstream: fix it and run quarantine --retry."
+    lead = "Samples put aside because they failed. Look for errors with a cause upstream: fix it and run quarantine --retry."
     return Section(title="Quarantine", lead=lead, blocks=[Table(columns=columns, rows=rows)])
 
 
 def recipe(material: Material) -> Section:
     """The resolved recipe, as the manifest holds it."""
     text = json.dumps(material.manifest.recipe, ensure_ascii=False, indent=1)
-    return Section(title="Recipe", lead="All settings, as recorded in manifest.json.", blocks=[Folded(title="resolved settings", text=text)])
+    return Section(
+        title="Recipe",
+        lead="All settings, as recorded in manifest.json.",
+        blocks=[Folded(title="resolved settings", text=text)],
+    )

@@ -9,7 +9,8 @@ from pipelines.report.blocks import Cards
 from pipelines.report.gallery import Gallery
 from pipelines.report.material import Material
 from pipelines.report.survey import Survey, survey
-from pipelines.store import atomic, write_json
+from curation.uris import atomic
+from pipelines.store import write_json
 from pipelines.thumbnails import Thumbnailer
 
 
@@ -41,7 +42,7 @@ def report_sections(material: Material, counted: Survey, gallery: Gallery) -> li
     """All sections that this dataset has something to say in, in order."""
     texts, before = contents.chosen(material, counted)
     twins = groups.duplicates_of(material, counted)
-    members = groups.cluster_members(material, counted)
+    members = groups.cluster_members(material)
     others = [sample for listed in members.values() for sample in listed]
     ids = [*scores.wanted(counted), *texts, *twins, *(t for group in twins.values() for t in group), *others]
     gallery.load([*ids, *counted.examples["id"].to_list()], before=before)
@@ -57,7 +58,7 @@ def report_sections(material: Material, counted: Survey, gallery: Gallery) -> li
         groups.contamination(counted, gallery),
         contents.rewritten(material, gallery, before),
         contents.texts(material, gallery, texts),
-        contents.videos(material, counted, gallery, texts),
+        contents.videos(counted, gallery, texts),
         supply.mixture(material),
         supply.shards(material),
         supply.training(material, counted),
@@ -74,7 +75,12 @@ def _lost(counted: Survey, gallery: Gallery) -> Section | None:
     blocks = []
     for (branch, reason), rows in counted.examples.group_by("branch", "reason", maintain_order=True):
         if rows["decision"][0] == "dropped" and (cards := gallery.cards(rows["id"].to_list())):
-            blocks.append(Cards(title=f"{branch}: {reason}, {counted.count(branch=str(branch), reason=str(reason)):,} samples", cards=cards, folded=True))
+            blocks.append(
+                Cards(
+                    title=f"{branch}: {reason}, {counted.count(branch=str(branch), reason=str(reason)):,} samples",
+                    cards=cards,
+                    folded=True,
+                )
+            )
     lead = "A few samples for every reason, chosen at random. Look for good ones."
     return Section(title="Dropped samples", lead=lead, blocks=blocks) if blocks else None
-

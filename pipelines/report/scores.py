@@ -51,6 +51,7 @@ def _score(material: Material, survey: Survey, gallery: Gallery, branch: str, sc
     nan = f" {sketch.nan:,} samples gave no number (NaN) and are dropped." if sketch.nan else ""
     look = f"{about} Look for a bound that cuts through a hill instead of a valley; the end bars hold everything beyond them.{nan}"
     return WhatIf(
+        title=f"{branch} / {score}",
         look=look.strip(),
         branch=branch,
         score=score,
@@ -112,7 +113,14 @@ def overlap(material: Material, survey: Survey) -> Section | None:
         names = [o["name"] for o in material.operators(branch) if o["name"] in material.scores]
         rows = _pairs(material, mine, branch, names)
         if rows:
-            columns = ("filter", "other filter", "samples with both numbers", "outside both", "outside the first only", "outside the second only")
+            columns = (
+                "filter",
+                "other filter",
+                "samples with both numbers",
+                "outside both",
+                "outside the first only",
+                "outside the second only",
+            )
             blocks.append(Table(title=branch, columns=columns, rows=rows))
     lead = (
         "A sample leaves at the first filter that drops it, so later numbers are mostly not measured for it. Counted over the sample of "
@@ -128,7 +136,9 @@ def _pairs(material: Material, table: pl.DataFrame, branch: str, names: Sequence
         out = [_outside(both[name], material.bounds(branch, name) or Bounds()) for name in (first, second)]
         if both.height and (out[0].any() or out[1].any()):
             together = int((out[0] & out[1]).sum())
-            rows.append((first, second, both.height, together, int(out[0].sum()) - together, int(out[1].sum()) - together))
+            rows.append(
+                (first, second, both.height, together, int(out[0].sum()) - together, int(out[1].sum()) - together)
+            )
     return rows
 
 
@@ -149,7 +159,13 @@ def lengths(material: Material, survey: Survey) -> list[Block]:
         if (branch, LENGTH) in survey.sketches:
             sketch = survey.sketches[branch, LENGTH]
             counts = {"in the shards": sketch.histogram()["in the shards"]}
-            svg = histogram(sketch.bars.tolist(), counts, x="language tokens per sample, text and visual", colours=COLOURS, log=sketch.log)
+            svg = histogram(
+                sketch.bars.tolist(),
+                counts,
+                x="language tokens per sample, text and visual",
+                colours=COLOURS,
+                log=sketch.log,
+            )
             look = "Samples longer than a pack are left out by the trainer or shortened; very many short ones make packs of many pieces."
             blocks.append(Chart(title=f"Length in {branch}", look=look, svg=svg))
     return blocks

@@ -94,7 +94,9 @@ class Sketch:
         """The value below which about that share of the values lies: an edge, exact where the edges are all values."""
         running = np.cumsum(self._counts[0])
         place = int(np.searchsorted(running, share * running[-1], side="left"))
-        return float(np.clip(self._cuts[min(place, len(self._cuts)) - 1] if place else self.lowest, self.lowest, self.highest))
+        return float(
+            np.clip(self._cuts[min(place, len(self._cuts)) - 1] if place else self.lowest, self.lowest, self.highest)
+        )
 
     def what_if(self) -> dict[str, Any]:
         """What the slider of the report needs: edges, and cumulative counts at each of them."""
@@ -122,7 +124,9 @@ def _bars(values: np.ndarray, unique: np.ndarray, *, log: bool) -> np.ndarray:
         return np.array([unique[0] - 0.5, unique[0] + 0.5])
     if len(unique) <= FEW:
         middles = (unique[1:] + unique[:-1]) / 2
-        return np.concatenate([[unique[0] - (middles[0] - unique[0])], middles, [unique[-1] + (unique[-1] - middles[-1])]])
+        return np.concatenate(
+            [[unique[0] - (middles[0] - unique[0])], middles, [unique[-1] + (unique[-1] - middles[-1])]]
+        )
     first, last = np.quantile(values, [0.001, 0.999])
     if first == last:
         first, last = unique[0], unique[-1]

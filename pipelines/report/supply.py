@@ -30,14 +30,26 @@ def mixture(material: Material) -> Section:
         numbers = [counts.get(key, 0) for key in ("samples", "text_tokens", "visual_tokens", "visual_tokens_kept")]
         pruned = Share(1 - numbers[3] / numbers[2]) if numbers[2] else None
         rows.append((name, None if asked is None else Share(asked), *share, *numbers, pruned))
-    columns = ("branch", "asked", "of samples", "of tokens", "samples", "text tokens", "visual tokens", "after pruning", "pruned")
+    columns = (
+        "branch",
+        "asked",
+        "of samples",
+        "of tokens",
+        "samples",
+        "text tokens",
+        "visual tokens",
+        "after pruning",
+        "pruned",
+    )
     series = {"asked": {n: float(s) for n, s in shares["asked"].items()}} if shares["asked"] else {}
-    series |= {f"of {unit}": {n: float(shares[unit].get(n, 0.0)) for n in material.branches} for unit in ("samples", "tokens")}
+    series |= {
+        f"of {unit}": {n: float(shares[unit].get(n, 0.0)) for n in material.branches} for unit in ("samples", "tokens")
+    }
     unit = shares["unit"]
     lead = f"Asked for in {unit}." if unit else "No mixture was asked for: everything kept goes in."
     look = "Compare what was asked with what came out; shares of tokens are what the loss sees."
     chart = Chart(title="Shares of the branches", look=look, svg=bars(series, x="share", percent=True))
-    return Section(title="Mixture", lead=lead, blocks=[Table(columns=columns, rows=rows), chart])
+    return Section(title="Mixture", lead=lead, blocks=[Table(title="Branches", columns=columns, rows=rows), chart])
 
 
 def shards(material: Material) -> Section:
@@ -49,16 +61,29 @@ def shards(material: Material) -> Section:
         "samples": [s.samples for s in entries],
         "language tokens": [s.text_tokens + s.visual_tokens for s in entries],
     }
-    rows = [(n, min(v), sum(v) / len(v), max(v), max(v) / (sum(v) / len(v)) if sum(v) else None) for n, v in columns.items() if v]
+    rows = [
+        (n, min(v), sum(v) / len(v), max(v), max(v) / (sum(v) / len(v)) if sum(v) else None)
+        for n, v in columns.items()
+        if v
+    ]
     look = "Largest over mean above 1.5 means that some loader workers wait for others; the last shard is often small."
-    blocks.append(Table(title="Balance", look=look, columns=("per shard", "smallest", "mean", "largest", "largest over mean"), rows=rows))
+    blocks.append(
+        Table(
+            title="Balance",
+            look=look,
+            columns=("per shard", "smallest", "mean", "largest", "largest over mean"),
+            rows=rows,
+        )
+    )
     if len(entries) > 2:
         for name, values in columns.items():
             edges = np.histogram_bin_edges(values, bins=min(30, len(entries)))
             counts = {"shards": np.histogram(values, edges)[0].tolist()}
             svg = histogram(edges.tolist(), counts, x=f"{name} per shard", y="shards")
             blocks.append(Chart(title=f"{name} per shard", look="One narrow hill is good.", svg=svg))
-    listed = [(s.name, s.samples, s.bytes / 1e6, s.text_tokens, s.visual_tokens, s.sha256[:16]) for s in entries[:SHARD_ROWS]]
+    listed = [
+        (s.name, s.samples, s.bytes / 1e6, s.text_tokens, s.visual_tokens, s.sha256[:16]) for s in entries[:SHARD_ROWS]
+    ]
     title = "Shards" if len(entries) <= SHARD_ROWS else f"The first {SHARD_ROWS} of {len(entries):,} shards"
     head = ("shard", "samples", "megabytes", "text tokens", "visual tokens", "sha256 begins")
     blocks.append(Table(title=title, columns=head, rows=listed))
@@ -76,7 +101,9 @@ def training(material: Material, survey: Survey) -> Section:
     blocks: list[Block] = []
     if bands:
         look = "Line: 1 to 99 %; bar: middle half; tick: median. Branches far apart make packs uneven unless they are mixed."
-        blocks.append(Chart(title="Sequence length", look=look, svg=ranges(bands, x="language tokens per sample", log=True)))
+        blocks.append(
+            Chart(title="Sequence length", look=look, svg=ranges(bands, x="language tokens per sample", log=True))
+        )
     blocks += lengths(material, survey)
     if (table := packing(material, survey)) is not None:
         blocks.append(table)
@@ -89,7 +116,8 @@ def packing(material: Material, survey: Survey) -> Table | None:
     total = sum(samples.values())
     kept = survey.sample.filter((pl.col("decision") == "kept") & pl.col("text_tokens").is_not_null())
     tried = pl.concat(
-        [kept.filter(pl.col("branch") == name).head(round(TRIED * n / total) or 1) for name, n in samples.items() if n] or [kept.head(0)]
+        [kept.filter(pl.col("branch") == name).head(round(TRIED * n / total) or 1) for name, n in samples.items() if n]
+        or [kept.head(0)]
     )
     if not tried.height:
         return None
@@ -105,7 +133,7 @@ def packing(material: Material, survey: Survey) -> Table | None:
             rows.append((size, Share(fill), epoch, -(-epoch // STEP_PACKS), Share(1 - float(fits.mean()))))
     columns = ("pack, tokens", "fill", "packs per epoch", f"steps of {STEP_PACKS} packs", "samples too long")
     look = (
-        f"Estimated by best fit over {tried.height:,} samples in the mixture's shares, at most {PATCHES_PER_TOKEN} patches per token of the "
+        f"Estimated by best fit over {tried.height:,} samples in the mixture's shares, with {PATCHES_PER_TOKEN} patches per token of the "
         "pack; vl3-train plan counts exactly. A fill below 90 % wastes compute on every step."
     )
     return Table(title="Packs", look=look, columns=columns, rows=rows)
@@ -138,4 +166,8 @@ def provenance(material: Material) -> Section:
         left = len(counts) - len(listed)
         look = f"The {MANY} most frequent; {left:,} more in manifest.json." if left else ""
         blocks.append(Table(title=title, look=look, columns=(column, "samples in the shards", "share"), rows=rows))
-    return Section(title="Licences and origins", lead="As the sources state them; nothing here was checked by a lawyer.", blocks=blocks)
+    return Section(
+        title="Licences and origins",
+        lead="As the sources state them; nothing here was checked by a lawyer.",
+        blocks=blocks,
+    )

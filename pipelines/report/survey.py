@@ -4,7 +4,7 @@ Counts are exact for any number of rows. Pictures, correlations and lengths rest
 with the smallest ids of a branch are a random sample of it, the same one every time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +82,8 @@ class _Building:
         for (branch,), rows in batch.group_by("branch"):
             kept = (rows["decision"] == "kept").to_numpy()
             nodes = rows["node"]
+            # A branch that the first look missed gets its edges from its own first batch.
+            self.result.sketches |= _sketches(self.material, str(branch), rows, self.result.sketches)
             for score in self.material.scores:
                 if (sketch := self.result.sketches.get((str(branch), score))) is not None:
                     self._measure(str(branch), score, sketch, rows, kept, (nodes == score).fill_null(False).to_numpy())
@@ -91,10 +93,12 @@ class _Building:
 
     def _sample(self, batch: pl.DataFrame) -> None:
         pool = pl.concat([self.result.sample, batch]) if self.result.sample.height else batch
-        self.result.sample = pool.sort("id").group_by("branch", maintain_order=True).head(SAMPLE)
-        lost = batch.filter(pl.col("reason").is_not_null()).select(["id", "branch", "part", "shard", "decision", "node", "reason"])
+        self.result.sample = pool.sort("id").group_by("branch", maintain_order=True).head(SAMPLE).select(batch.columns)
+        lost = batch.filter(pl.col("reason").is_not_null()).select(
+            ["id", "branch", "part", "shard", "decision", "node", "reason"]
+        )
         pool = pl.concat([self.result.examples, lost]) if self.result.examples.height else lost
-        self.result.examples = pool.sort("id").group_by("branch", "reason", maintain_order=True).head(EXAMPLES)
+        self.result.examples = pool.sort("id").group_by("branch", "reason", maintain_order=True).head(EXAMPLES).select(lost.columns)
 
     def _measure(
         self, branch: str, score: str, sketch: Sketch, rows: pl.DataFrame, kept: np.ndarray, ended: np.ndarray
@@ -107,7 +111,10 @@ class _Building:
         sketch.add(values, kept[there], ended[there])
         bounds = self.material.bounds(branch, score) or Bounds()
         ids = rows["id"].filter(pl.Series(there)) if column.null_count() else rows["id"]
-        for side, bound, inside in (("low", bounds.low, values >= (bounds.low or 0)), ("high", bounds.high, values <= (bounds.high or 0))):
+        for side, bound, inside in (
+            ("low", bounds.low, values >= (bounds.low or 0)),
+            ("high", bounds.high, values <= (bounds.high or 0)),
+        ):
             if bound is not None:
                 distance = np.abs(values - bound)
                 self._nearest((branch, score, f"{side} kept"), distance, inside, ids)
@@ -142,21 +149,34 @@ def _edges(material: Material, files: list[Path], sizes: list[int], columns: lis
     """Empty sketches whose edges suit a first look at files spread over the whole ledger."""
     every = max(1, sum(sizes) // rows)
     first = pl.concat(list(_batches(files[::every], sizes[::every], columns, rows)))
-    sketches = {}
+    sketches: dict[Key, Sketch] = {}
     for (branch,), mine in first.group_by("branch"):
-        for score in material.scores:
-            values = mine[score].drop_nulls().to_numpy().astype(float)
+        sketches |= _sketches(material, str(branch), mine)
+    return sketches
+
+
+def _sketches(material: Material, branch: str, rows: pl.DataFrame, known: Container[Key] = ()) -> dict[Key, Sketch]:
+    """Empty sketches of a branch's scores and lengths that are not known yet and have values in these rows."""
+    sketches = {}
+    for score in material.scores:
+        if (branch, score) not in known:
+            values = rows[score].drop_nulls().to_numpy().astype(float)
             if np.isfinite(values).any():
-                bounds = material.bounds(str(branch), score) or Bounds()
-                sketches[str(branch), score] = Sketch.over(values[np.isfinite(values)], bounds)
-        lengths = _lengths(mine.filter(decision="kept"))
-        if len(lengths):
-            sketches[str(branch), LENGTH] = Sketch.over(lengths, Bounds())
+                bounds = material.bounds(branch, score) or Bounds()
+                sketches[branch, score] = Sketch.over(values[np.isfinite(values)], bounds)
+    if (branch, LENGTH) not in known and len(lengths := _lengths(rows.filter(decision="kept"))):
+        sketches[branch, LENGTH] = Sketch.over(lengths, Bounds())
     return sketches
 
 
 def _lengths(rows: pl.DataFrame) -> np.ndarray:
-    return rows.select(pl.col("text_tokens") + pl.col("visual_tokens_kept")).to_series().drop_nulls().to_numpy().astype(float)
+    return (
+        rows.select(pl.col("text_tokens") + pl.col("visual_tokens_kept"))
+        .to_series()
+        .drop_nulls()
+        .to_numpy()
+        .astype(float)
+    )
 
 
 def _batches(files: list[Path], sizes: list[int], columns: list[str], rows: int) -> Iterator[pl.DataFrame]:
