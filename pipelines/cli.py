@@ -6,9 +6,9 @@ Exit codes: 0 done, 1 found fault, 2 usage or recipe error (one line naming what
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from curation.operator import ContractError, OperatorError, PartLimits, RecipeError
+from curation.uris import directory
 from pipelines import commands
 
 DONE, FAULT, USAGE, FAILED = 0, 1, 2, 3
@@ -51,16 +51,23 @@ def parser() -> argparse.ArgumentParser:
     )
     run = _command(commands_, "run", commands.run, "build the dataset, resuming what is there")
     for sub in (plan, run):
-        sub.add_argument("recipe", metavar="RECIPE", help="stage1 ... stage4, demo, or path/to/file.py:function")
+        sub.add_argument(
+            "recipe",
+            metavar="RECIPE",
+            help="stage1 ... stage4 (or stageN_validation), demo, or path/to/file.py:function",
+        )
         sub.add_argument("--data", required=True, help="directory the recipe reads")
         sub.add_argument("--limit", type=_positive, help="at most this many samples per branch (dry run)")
         sub.add_argument("--seed", type=int, help="seed of mixture and order (default: the recipe's)")
         sub.add_argument(
             "--part-rows", type=_positive, default=PartLimits().rows, help="samples per unit of work (%(default)s)"
         )
-    plan.add_argument("--out", type=Path, default=Path("out"), help="say what is already done there")
+    plan.add_argument("--out", type=directory, default=directory("out"), help="say what is already done there")
     plan.add_argument("--json", action="store_true", help="for machines")
-    run.add_argument("--out", type=Path, required=True, help="the dataset directory")
+    run.add_argument("--out", type=directory, required=True, help="the dataset directory")
+    run.add_argument(
+        "--allow-missing", action="store_true", help="go without corpora that are not there; recorded in the manifest"
+    )
     run.add_argument("--executor", choices=("local", "ray"), default="local")
     run.add_argument(
         "--workers", type=int, help="worker processes (local; 0: in this process) or CPUs of Ray; default: all"
@@ -86,6 +93,13 @@ def parser() -> argparse.ArgumentParser:
     quarantine.add_argument(
         "--retry", action="store_true", help="forget failures, so that the next run tries those samples again"
     )
+    doctor = _command(
+        commands_, "doctor", commands.doctor, "which published corpora are there, readable, how large; exit 1 on fault"
+    )
+    doctor.add_argument("--data", required=True, help="directory with a folder per corpus")
+    doctor.add_argument("--stage", choices=("stage1", "stage2", "stage3", "stage4"), help="only what this stage uses")
+    doctor.add_argument("--samples", type=_positive, default=64, help="read so many of each corpus (%(default)s)")
+    doctor.add_argument("--json", action="store_true", help="for machines")
     synth = _command(commands_, "synth", commands.synth, "write the synthetic corpora, the demo's input")
     synth.add_argument("directory", metavar="DIR", type=str)
     synth.add_argument("--samples", type=_positive, default=1000, help="in all (%(default)s)")
@@ -114,7 +128,7 @@ def _on_dataset(
     help_: str,
 ) -> argparse.ArgumentParser:
     sub = _command(commands_, name, function, help_)
-    sub.add_argument("directory", metavar="DIR", type=Path)
+    sub.add_argument("directory", metavar="DIR", type=directory)
     return sub
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from curation.operator import PartLimits
+from curation.operator import PartLimits, RecipeError
 from pipelines.explain import explain_sample
 from pipelines.plan import Plan, make_plan
 from pipelines.recipe import load_recipe
@@ -30,7 +30,7 @@ def resolve(options: argparse.Namespace) -> tuple[Plan, str]:
     limits = PartLimits(rows=options.part_rows)
     seconds = getattr(options, "sample_seconds", 60.0)
     plan = make_plan(
-        recipe, options.out.absolute(), data=options.data, limits=limits, limit=options.limit, sample_seconds=seconds
+        recipe, options.out, data=options.data, limits=limits, limit=options.limit, sample_seconds=seconds
     )
     return plan, str(Path(options.recipe.rpartition(":")[0]).absolute()) if ":" in options.recipe else ""
 
@@ -52,6 +52,8 @@ def plan(options: argparse.Namespace) -> int:
             console.print(
                 f"  {'=' if node['barrier'] else '-'} {escape(node['text'])}  [dim]{node['id']}  {node['done']}/{node['of']} done[/]"
             )
+    for name, why in resolved.recipe.missing.items():
+        console.print(f"[red]missing[/] {escape(name)}: {escape(why)}")
     mixture = resolved.recipe.mixture
     console.print(
         f"\nmixture  {escape(str(dict(mixture.weights)))} in {mixture.unit}, budget {mixture.budget}"
@@ -98,6 +100,12 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.run import run as run_plan
 
     resolved, recipe_file = resolve(options)
+    if (missing := resolved.recipe.missing) and not options.allow_missing:
+        listed = "; ".join(f"{name}: {why}" for name, why in list(missing.items())[:3])
+        raise RecipeError(
+            f"{resolved.recipe.stage}: {len(missing)} of its corpora cannot be read ({listed}{'; ...' if len(missing) > 3 else ''}). "
+            "Put them there (vl3-curate doctor says how), or go without them and re-weigh: --allow-missing"
+        )
     result = run_plan(
         resolved, executor=options.executor, workers=options.workers, recipe_file=recipe_file, quiet=options.quiet
     )
@@ -191,6 +199,22 @@ def quarantine(options: argparse.Namespace) -> int:
     for line in quarantine_by_error(options.directory):
         console.print(escape(line), highlight=False)
     return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Say which corpora are there and how they are."""
+    from pipelines.doctor import examine
+
+    findings = examine(options.data, stage=options.stage, samples=options.samples)
+    if options.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], ensure_ascii=False, indent=1))
+    for finding in [] if options.json else findings:
+        console.print(escape(str(finding)), style="red" if finding.fault else None, highlight=False)
+    there = [finding for finding in findings if finding.there]
+    faulty = sum(bool(finding.fault) for finding in there)
+    if not options.json:
+        console.print(f"{options.data}: {len(there)} of {len(findings)} corpora are there, {faulty} with faults")
+    return 1 if faulty or not there else 0
 
 
 def synth(options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from curation.operator import Operator, RecipeError, Select, Source, branches_of, jsonable
 from curation.sources.files import FileSource
+from curation.uris import is_remote
 from model.geometry import VisualRules
 from model.stages import STAGE_RULES
 
@@ -92,6 +93,7 @@ class Recipe:
 
     stage: the training stage, which fixes the pixel rules that tokens are counted with, unless `rules` says otherwise.
     mixture: None keeps everything. tokenizer: "" is the one shipped with the project, else a tokenizer.json or a model directory.
+    missing: corpora that the recipe would have, and why they cannot be read; a run wants to be told that it may go without them.
     max_failures: share of a node's samples in one part that may fail before the run stops (at least 16 may, so that small parts
     do not stop a run for one bad file).
     """
@@ -102,6 +104,7 @@ class Recipe:
     shards: ShardLimits = ShardLimits()
     seed: int = 0
     rules: VisualRules | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
     tokenizer: str = ""
     max_failures: float = 0.01
 
@@ -151,6 +154,8 @@ class Recipe:
             for b in self.branches
         ]
         fields = {f.name: jsonable(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "branches"}
+        if not self.missing:
+            del fields["missing"]
         return fields | {"branches": branches, "rules": jsonable(self.pixel_rules)}
 
 
@@ -202,7 +207,7 @@ def load_recipe(name: str, data: str) -> Recipe:
         RecipeError: no such recipe, or its function does not return a Recipe.
     """
     function = _recipe_function(name)
-    if not Path(data).is_dir():
+    if not is_remote(data) and not Path(data).is_dir():
         raise RecipeError(f"--data {data}: no such directory")
     recipe = function(data)
     if not isinstance(recipe, Recipe):

@@ -13,6 +13,7 @@ from curation.filters.appearance import (
     Sharpness,
     TextArea,
 )
+from curation.filters.held_out import HeldOut
 from curation.filters.image import AspectRatio, BytesPerPixel, Decodable, Pixels, ShortSide
 from curation.filters.safety import Nsfw, Watermark
 from curation.filters.text import CharacterRatio, Words
@@ -35,6 +36,7 @@ __all__ = [
     "Frames",
     "Grayscale",
     "HeadScore",
+    "HeldOut",
     "ImageTextSimilarity",
     "Nsfw",
     "Pixels",

@@ -15,7 +15,8 @@ from curation.sources.records import Draft, Record
 class Dialogue(MediaForm):
     """A list of messages, or of exchanges, as it stands.
 
-    messages: path of the list. A message is {from, value} or {role, content}; an exchange is an object with the two
+    messages: path of the list; "" = the record is the one exchange.
+    A message is {from, value} or {role, content}; an exchange is an object with the two
     fields `exchange` names ("user", "assistant"). tag: how the corpus writes the place of a medium, if not as <image>
     and <video>. drop_tags: take the places out of the questions and put all media first, where a corpus names more or
     fewer of them than there are.
@@ -30,7 +31,7 @@ class Dialogue(MediaForm):
     def drafts(self, record: Record) -> Iterable[Draft]:
         """One sample. A picture that the record may lack is left out only where no tag asks for it."""
         media = self.media(record) if self._shows(record) else ()
-        messages = list_at(record, self.messages)
+        messages = list_at(record, self.messages) if self.messages else [record]
         if self.exchange:
             pairs = [self._pair(item) for item in messages]
             system = str(pick(record, self.system) or "") if self.system else ""

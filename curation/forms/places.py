@@ -23,11 +23,11 @@ class BoxLayout:
     """How a corpus writes boxes.
 
     shape: "xywh", "xyxy", "points" (a polygon, flat or as pairs, whose bounds count), "corners" ({x1, y1, x2, y2} or
-    {xmin, ymin, xmax, ymax}), "left_right" ([x1, x2, y1, y2]); unit: "pixels" of a picture whose size stands at width
+    {xmin, ymin, xmax, ymax}), "xy_lists" ({x: [...], y: [...]}); unit: "pixels" of a picture whose size stands at width
     and height, or "share" of it (0 to 1), or "percent".
     """
 
-    shape: Literal["xywh", "xyxy", "points", "corners", "left_right"] = "xywh"
+    shape: Literal["xywh", "xyxy", "points", "corners", "xy_lists"] = "xywh"
     unit: Literal["pixels", "share", "percent"] = "pixels"
     width: str = "width"
     height: str = "height"
@@ -51,6 +51,11 @@ class BoxLayout:
         Raises:
             SampleError: it is no box.
         """
+        if self.shape == "xy_lists":
+            xs, ys = (_numbers(list_at(value, name)) for name in "xy")
+            if not xs or not ys:
+                raise SampleError("an outline without points")
+            return min(xs), min(ys), max(xs), max(ys)
         numbers = _numbers(value)
         if self.shape == "points":
             if len(numbers) < 4 or len(numbers) % 2:
@@ -59,9 +64,7 @@ class BoxLayout:
         if len(numbers) != 4:
             raise SampleError(f"a box of {len(numbers)} numbers: wanted 4")
         a, b, c, d = numbers
-        if self.shape == "xywh":
-            return a, b, a + c, b + d
-        return (a, c, b, d) if self.shape == "left_right" else (a, b, c, d)
+        return (a, b, a + c, b + d) if self.shape == "xywh" else (a, b, c, d)
 
 
 def _numbers(value: Any) -> list[float]:

@@ -1,0 +1,1 @@
+"""Rows: the datasets that VideoLLaMA3 names, one value each, by kind."""
