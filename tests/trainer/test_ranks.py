@@ -6,9 +6,12 @@ hardly matter is all rounding, so that losses are held to 1e-4 there.
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,13 @@ from rank_gradients import TRAINS, Case, fresh, made_pack
 from rank_gradients import run as run_case
 from trainer_shards import Made, colour_sample, text_sample, write_dataset
 
+from curation.shards import index_path, read_index
+from model.config import ModelConfig
 from trainer.checkpoint import latest
+from trainer.dataset import open_shards
+from trainer.flops import flop_model
+from trainer.plan import make_plan
+from trainer.stages import SMALL_STAGES
 from trainer.start import fresh_model
 from trainer.world import World
 
@@ -28,29 +37,19 @@ ALONE = World(rank=0, size=1, device=torch.device("cpu"), mesh=None)
 FLAGS = ["--pack-tokens", "256", "--pack-patches", "512", "--step-packs", "4", "--save-every", "3", "--keep", "9"]
 
 
-def run(
+def command(
     out: Path, shards: Path, *, ranks: int, steps: int = 6, stage: str = "stage3", extra: tuple[str, ...] = ()
-) -> None:
+) -> list[str]:
     start = [sys.executable, "-m"]
     if ranks > 1:
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
-    command = [
-        *start,
-        "trainer",
-        "run",
-        stage,
-        "--shards",
-        str(shards),
-        "--out",
-        str(out),
-        "--steps",
-        str(steps),
-        *FLAGS,
-        *extra,
-    ]
-    done = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120
-    )
+    flags = ["--shards", str(shards), "--out", str(out), "--steps", str(steps), *FLAGS, *extra]
+    return [*start, "trainer", "run", stage, *flags]
+
+
+def run(out: Path, shards: Path, **changes: Any) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command(out, shards, **changes), env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-4000:]
 
 
@@ -107,10 +106,11 @@ def metrics(out: Path) -> list[dict[str, Any]]:
 
 
 def assert_same(found: Path, wanted: Path) -> None:
+    """Line by line: numbers nearly, samples exactly."""
     for one, two in zip(metrics(found), metrics(wanted), strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
         assert one["grad_norm"] == pytest.approx(two["grad_norm"], rel=2e-3)
-        for name in ("step", "tokens", "loss_tokens", "samples", "skipped"):
+        for name in ("step", "tokens", "loss_tokens", "samples", "skipped", "seen"):
             assert one[name] == two[name], name
 
 
@@ -138,16 +138,51 @@ def test_two_ranks_equal_one_process_also_where_one_has_text_only(apart: Path, t
     assert_same(tmp_path / "two", tmp_path / "one")
 
 
+def kill_after(out: Path, shards: Path, *, ranks: int, steps: int) -> None:
+    """SIGKILL all ranks of a run once it has logged so many steps."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command(out, shards, ranks=ranks), env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    while process.poll() is None and not (
+        (out / "metrics.jsonl").is_file() and len((out / "metrics.jsonl").read_text().splitlines()) >= steps
+    ):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def planned_samples(shards: Path, steps: int) -> list[str]:
+    """Fingerprints of the keys that the plan puts into each step, read from the indexes."""
+    stage = replace(SMALL_STAGES["stage3"], pack_tokens=256, pack_patches=512, step_packs=4)
+    dataset = open_shards([shards], stage.rules)
+    found: list[str] = []
+    for epoch in range(steps):
+        plan = make_plan(dataset, stage, flop_model(ModelConfig.preset("tiny"), stage), seed=0, epoch=epoch)
+        keys = [read_index(index_path(shard))["key"].to_pylist() for shard in dataset.shards]
+        for step in range(plan.num_steps):
+            seen = [keys[dataset.shard[i]][dataset.row[i]] for g in plan.step(step) for i in plan.pack(g)]
+            found.append(
+                "".join(
+                    f"{sum(int(part, 16) for part in parts) % 2**32:08x}"
+                    for parts in (
+                        [key[:8] for key in seen],
+                        [key[-8:] for key in seen],
+                    )
+                )
+            )
+    return found[:steps]
+
+
 @pytest.mark.slow
-def test_ranks_that_do_not_divide_a_step_and_a_resume_with_other_ranks_equal_one_process(
-    mixed: Path, tmp_path: Path
-) -> None:
-    run(tmp_path / "one", mixed, ranks=1, steps=6)
-    run(tmp_path / "many", mixed, ranks=3, steps=6)
+def test_a_run_killed_anywhere_and_resumed_with_other_ranks_sees_the_same_samples(mixed: Path, tmp_path: Path) -> None:
+    run(tmp_path / "one", mixed, ranks=1)
+    where = random.randint(1, 5)
+    print(f"killed after step {where}")
+    kill_after(tmp_path / "many", mixed, ranks=3, steps=where)  # 3 ranks do not divide the 4 packs of a step
+    run(tmp_path / "many", mixed, ranks=2, extra=("--workers", "1"))
     assert_same(tmp_path / "many", tmp_path / "one")
-    (tmp_path / "many" / "checkpoints" / "LATEST").write_text("step_3\n")
-    run(tmp_path / "many", mixed, ranks=2, steps=6, extra=("--workers", "1"))
-    assert_same(tmp_path / "many", tmp_path / "one")
+    assert [line["seen"] for line in metrics(tmp_path / "many")] == planned_samples(mixed, 6)
     step = latest(tmp_path / "many")
     assert step is not None
     assert step.name == "step_6"
