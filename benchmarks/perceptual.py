@@ -98,7 +98,7 @@ def table_of(pictures: list[tuple[str, np.ndarray]]) -> pl.DataFrame:
     return pl.DataFrame({
         "id": [name for name, _ in pictures], "media": pl.Series([1] * len(views), dtype=pl.UInt16),
         "views": [view.tobytes() for view in views], "stills": pl.Series([b""] * len(views), dtype=pl.Binary),
-        "size": [float(view["pixels"].max()) for view in views],
+        "size": [float(pixels.shape[0] * pixels.shape[1]) for _, pixels in pictures],
     })  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def clips_table(patterns: list[str]) -> pl.DataFrame:
         with tarfile.open(file) as tar:
             for member in tar:
                 if member.isfile() and Path(member.name).suffix in (".mp4", ".mkv", ".avi", ".webm"):
-                    view, stills = clip_views(tar.extractfile(member).read(), 0, 1)  # pyright: ignore[reportOptionalMemberAccess]
+                    view, stills = clip_views(tar.extractfile(member).read())  # pyright: ignore[reportOptionalMemberAccess]
                     rows.append((member.name, 1, view.tobytes(), stills.tobytes(), float(len(stills))))
     schema = {"id": pl.String, "media": pl.UInt16, "views": pl.Binary, "stills": pl.Binary, "size": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -9,14 +9,15 @@ import numpy as np
 import polars as pl
 
 from curation.batch import Batch
+from curation.media.appearance import SHORT_SIDE
 from curation.media.stills import grey_stills
 from curation.sample import SampleError
-from curation.select.dct_hash import SIDE, hash_thumbnails, inside_border, thumbnail
+from curation.select.dct_hash import SIDE, busy_share, hash_thumbnails, inside_border, thumbnail
 
 # Stills per second of a clip, and at most so many of them (20 minutes).
 STILL_RATE, MAX_STILLS = 4.0, 4800
 
-VIEW = np.dtype([("medium", "<u2"), ("pixels", "<u4"), ("hash", "<u8"), ("thumbnail", "u1", (SIDE, SIDE))])
+VIEW = np.dtype([("medium", "<u2"), ("hash", "<u8"), ("thumbnail", "u1", (SIDE, SIDE))])
 STILL = np.dtype([("medium", "<u2"), ("time", "<f4"), ("hash", "<u8"), ("busy", "<f4")])
 SCHEMA = {"media": pl.UInt16, "views": pl.Binary, "stills": pl.Binary, "size": pl.Float64}
 
@@ -36,13 +37,13 @@ def _signature(batch: Batch, index: int) -> tuple[int | None, bytes | None, byte
     try:
         for number, medium in enumerate(sample.media):
             if medium.kind == "image":
-                views.append(picture_views(batch.pixels(index, number), number))
-                size += float(views[-1]["pixels"].max())
+                views.append(picture_views(batch.pixels(index, number, short_side=SHORT_SIDE), number))
+                size += medium.width * medium.height
             else:
-                view, clip = clip_views(batch.encoded(index, number), number, medium.width * medium.height)
+                view, clip = clip_views(batch.encoded(index, number), number)
                 views.append(view)
                 stills.append(clip)
-                size += float(medium.width) * medium.height * len(clip)
+                size += medium.width * medium.height * len(clip)
     except SampleError as error:
         batch.errors[index] = error
         return None, None, None, None
@@ -58,27 +59,24 @@ def picture_views(pixels: np.ndarray, number: int = 0) -> np.ndarray:
     bounds = [(0, grey.shape[0], 0, grey.shape[1])]
     if (top, bottom, left, right) != bounds[0]:
         bounds.append((top, bottom, left, right))
-    thumbnails = np.stack([thumbnail(grey[t:b, l:r]) for t, b, l, r in bounds])
-    areas = [(b - t) * (r - l) for t, b, l, r in bounds]
-    return _views(number, areas, thumbnails)
+    thumbnails = np.stack([thumbnail(grey[t:b, s:e]) for t, b, s, e in bounds])
+    return _views(number, thumbnails)
 
 
-def _views(number: int, areas: list[int], thumbnails: np.ndarray) -> np.ndarray:
+def _views(number: int, thumbnails: np.ndarray) -> np.ndarray:
     records = np.zeros(len(thumbnails), VIEW)
-    records["medium"], records["pixels"], records["thumbnail"] = number, areas, thumbnails
+    records["medium"], records["thumbnail"] = number, thumbnails
     records["hash"] = hash_thumbnails(thumbnails)
     return records
 
 
-def clip_views(data: bytes, number: int, area: int) -> tuple[np.ndarray, np.ndarray]:
+def clip_views(data: bytes, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A clip's middle still as one record of VIEW, and its stills as records of STILL."""
-    from curation.select.dct_hash import busy_share
-
     times, stills = grey_stills(data, rate=STILL_RATE, side=SIDE, most=MAX_STILLS)
     records = np.zeros(len(stills), STILL)
     records["medium"], records["time"], records["hash"] = number, times, hash_thumbnails(stills)
     records["busy"] = busy_share(stills)
-    return _views(number, [area], stills[len(stills) // 2][None]), records
+    return _views(number, stills[len(stills) // 2][None]), records
 
 
 def records_of(column: pl.Series, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
