@@ -1,15 +1,18 @@
 """Uris: files on disk and objects in a store, through one door.
 
-A uri is a local path, or a URL that fsspec opens (s3://, gs:// ...). Everything that reads input goes through here, so that a source
-works the same on both. Reading an object is retried with back-off for as long as `PATIENCE_SECONDS`, on top of what the store's client
-does by itself; what still fails is an OSError like any other.
+A uri is a local path, or a URL that fsspec opens (s3://, gs:// ...). Everything that reads input or writes output goes through here,
+so that both work the same on either. Reading an object is retried with back-off for as long as `PATIENCE_SECONDS`, on top of what the
+store's client does by itself; what still fails is an OSError like any other.
 """
 
 import io
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
@@ -194,6 +197,45 @@ def root_of_url(path: str) -> str:
     if plain < 0:
         plain = len(parts) - 1 if "." in parts[-1] and patiently(lambda: store_of(path).isfile(path)) else len(parts)
     return f"{scheme}://{'/'.join(parts[:plain])}"
+
+
+def directory(uri: str | Path) -> Path:
+    """A directory on disk, or in a store: then a path object of universal_pathlib, which has the same methods."""
+    if not is_remote(str(uri)):
+        return Path(local_path(str(uri))).expanduser().absolute()
+    from upath import UPath
+
+    scheme = str(uri).partition("://")[0]
+    return cast(Path, UPath(str(uri).rstrip("/"), **_options(scheme)))
+
+
+@contextmanager
+def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary file on disk that becomes `path` when the block ends; nothing is left when it raises.
+
+    On disk it lies beside `path`, is brought to disk if `durable`, and renamed. In a store, where nothing can be renamed, it lies in
+    the local temporary directory and is uploaded; an object appears whole or not at all.
+
+    Raises:
+        OSError: the disk is full, or the store does not take it.
+    """
+    remote = is_remote(str(path))
+    if not remote:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    parent = Path(tempfile.gettempdir()) if remote else path.parent
+    temporary = parent / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        yield temporary
+        if remote:
+            store = store_of(str(path))
+            patiently(lambda: store.put_file(str(temporary), str(path)))
+            return
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def name_of_uri(uri: str) -> str:

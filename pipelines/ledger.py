@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from curation.operator import ContractError
+from pipelines.store import scan_frames
 
 # Ledger columns that are not scores (see settle.ledger_rows).
 FIXED = (
@@ -22,13 +23,13 @@ def scan_ledger(directory: Path) -> pl.LazyFrame:
     files = sorted((directory / "ledger").glob("*.parquet"))
     if not files:
         raise FileNotFoundError(f"{directory / 'ledger'}: no ledger there: run vl3-curate run first")
-    return pl.scan_parquet(files, glob=False)
+    return scan_frames(files)
 
 
 def scan_quarantine(directory: Path) -> pl.LazyFrame | None:
     """All quarantined samples, or None when there are none."""
     files = sorted((directory / "quarantine").glob("*.parquet"))
-    return pl.scan_parquet(files, glob=False) if files else None
+    return scan_frames(files) if files else None
 
 
 def score_columns(ledger: pl.LazyFrame) -> list[str]:

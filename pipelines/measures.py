@@ -13,7 +13,8 @@ from typing import Any
 import polars as pl
 
 from curation.sample import SampleError
-from pipelines.store import atomic
+from curation.uris import atomic
+from pipelines.store import read_frame
 
 Known = dict[int, Any]  # row -> a number, None, text, a JSON value; or the SampleError it failed with
 
@@ -28,7 +29,7 @@ class Measures:
         self._known: dict[str, Known] = {}
         self._changed = False
         if path.exists():
-            self._load(pl.read_parquet(path, glob=False))
+            self._load(read_frame(path))
 
     def known(self, measure: str) -> Mapping[int, Any]:
         """Values of one measure by row."""

@@ -3,19 +3,22 @@
 import importlib.metadata
 import platform
 import socket
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from curation.shards import Manifest, read_manifest
+from curation.uris import is_remote
 from pipelines.finish import check_conservation, finished, publish
 from pipelines.local import InProcess, ProcessPool
+from pipelines.lock import only_driver
 from pipelines.plan import Plan
 from pipelines.progress import Progress
 from pipelines.report import write_report
 from pipelines.schedule import Executor, Graph, execute
-from pipelines.store import Store, only_driver, write_json
+from pipelines.store import Store, write_json
 from pipelines.work import Job
 
 
@@ -54,7 +57,7 @@ def run(
         store.clean_temporaries()
         (plan.out / "manifest.json").unlink(missing_ok=True)  # while its shards are rewritten, this is no dataset
         progress = Progress(plan, quiet=quiet)
-        running = _executor(executor, Job.of(plan, recipe_file), store.work / "cursors", workers)
+        running = _executor(executor, Job.of(plan, recipe_file), _cursors(store, plan_id), workers)
         try:
             graph = execute(plan, running, progress)
         finally:
@@ -74,6 +77,13 @@ def _executor(kind: str, job: Job, cursors: Path, workers: int | None) -> Execut
     if workers == 0:
         return InProcess(job, cursors)
     return ProcessPool(job, cursors, workers=workers or _cores())
+
+
+def _cursors(store: Store, plan_id: str) -> Path:
+    """Where workers say what they work on; for an output in a store, a folder on the node they run on."""
+    if is_remote(str(store.root)):
+        return Path(tempfile.gettempdir()) / f"vl3-cursors-{plan_id}"
+    return store.work / "cursors"
 
 
 def _cores() -> int:

@@ -13,10 +13,11 @@ import polars as pl
 from curation.media.read import read_reference
 from curation.operator import Filter
 from curation.sample import Reference
+from curation.uris import atomic
 from pipelines.guard import Guard
 from pipelines.passes import after_segment
 from pipelines.plan import BranchPlan, Plan
-from pipelines.store import Store, atomic
+from pipelines.store import Store
 from pipelines.tables import COUNT_SCHEMA, column_of
 
 FATE = {

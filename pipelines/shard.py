@@ -11,6 +11,7 @@ from curation.media.read import read_reference
 from curation.operator import ContractError
 from curation.sample import Reference, SampleError
 from curation.shards import Member, ShardWriter, index_path, write_index
+from curation.uris import atomic
 from pipelines.guard import Guard
 from pipelines.plan import Plan
 from pipelines.store import Store, sha256_file
@@ -26,7 +27,6 @@ def write_shard(
     brought = [store.scan_table(plan_id, f"bring-{part}").filter(pl.col("shard") == number).collect() for part in parts]
     samples = pl.concat(brought).sort("id")
     path = store.root / "shards" / f"{number:06d}.tar"
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = []
     with ShardWriter(path) as shard:
         for place, sample in enumerate(samples.iter_rows(named=True)):
@@ -34,9 +34,8 @@ def write_shard(
             guard.beat(sum(medium["size"] for medium in sample["media"] or ()))
             rows.append(_add(shard, sample))
     index = index_path(path)
-    temporary = index.with_name(f".{index.name}.tmp")
-    write_index(temporary, rows, plan.counted_with())
-    temporary.replace(index)
+    with atomic(index) as temporary:
+        write_index(temporary, rows, plan.counted_with())
     entry = {
         "name": path.name, "sha256": shard.sha256, "index_sha256": sha256_file(index), "samples": shard.samples, "bytes": shard.bytes,
         "text_tokens": samples["text_tokens"].sum(), "visual_tokens": samples["visual_tokens_kept"].sum(),

@@ -7,33 +7,14 @@ again, which gives the same bytes. There is no server and no database; many writ
 
 import hashlib
 import json
-import os
-import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from curation.operator import OperatorError
-
-
-@contextmanager
-def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes it when the block ends, on disk if durable; nothing is left when it raises."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        yield temporary
-        if durable:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from curation.uris import atomic, is_remote, open_uri, stat_uri, store_of
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,8 +25,27 @@ def write_json(path: Path, value: Any) -> None:
 
 def sha256_file(path: Path) -> str:
     """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_uri(str(path)) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]  it is seekable and has readinto
+
+
+def read_frame(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """A Parquet file on disk or in a store."""
+    with open_uri(str(path)) as file:
+        return pl.read_parquet(
+            file.read() if is_remote(str(path)) else path, columns=list(columns) if columns else None, glob=False
+        )
+
+
+def scan_frames(paths: Sequence[Path]) -> pl.LazyFrame:
+    """Parquet files of one schema, lazily: filters and columns are pushed into the files."""
+    if not is_remote(str(paths[0])):
+        return pl.scan_parquet(list(paths), glob=False)
+    import pyarrow.dataset
+
+    store = store_of(str(paths[0]))
+    names = [str(path).partition("://")[2] for path in paths]
+    return pl.scan_pyarrow_dataset(pyarrow.dataset.dataset(names, format="parquet", filesystem=store))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,10 @@ class Store:
             marker = json.loads(self.marker(node, name).read_text(encoding="utf-8"))
             for relative, (size, digest) in marker["files"].items():
                 path = self.root / relative
-                if path.stat().st_size != size or (digest and sha256_file(path) != digest):
+                found, _ = stat_uri(str(path))
+                # What is on disk may be torn by a crash; an object in a store appears whole or not at all.
+                checked = digest and not is_remote(str(path))
+                if found != size or (checked and sha256_file(path) != digest):
                     return None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # no marker, or a damaged one: the task is simply not done
@@ -101,7 +104,7 @@ class Store:
         digests = {**dict.fromkeys(unhashed, ""), **(known or {})}
         paths = sorted([*files, *unhashed])
         listed = {
-            str(p.relative_to(self.root)): [p.stat().st_size, digests[p] if p in digests else sha256_file(p)]
+            str(p.relative_to(self.root)): [stat_uri(str(p))[0], digests[p] if p in digests else sha256_file(p)]
             for p in paths
         }
         write_json(self.marker(node, name), {"files": listed, "facts": facts})
@@ -116,40 +119,14 @@ class Store:
 
     def read_table(self, node: str, name: str, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """A committed table."""
-        return pl.read_parquet(self.table_path(node, name), columns=list(columns) if columns else None, glob=False)
+        return read_frame(self.table_path(node, name), columns)
 
     def scan_table(self, node: str, name: str) -> pl.LazyFrame:
         """A committed table, lazily: filters are pushed into the file."""
-        return pl.scan_parquet(self.table_path(node, name), glob=False)
+        return scan_frames([self.table_path(node, name)])
 
     def clean_temporaries(self) -> None:
         """Remove temporaries that a killed run left behind."""
-        for path in self.root.rglob(".*.tmp"):
-            path.unlink(missing_ok=True)
-
-
-@contextmanager
-def only_driver(root: Path) -> Iterator[None]:
-    """Hold OUT for one driver.
-
-    Raises:
-        OperatorError: another driver holds it, with its host and process.
-    """
-    import fcntl
-    import socket
-
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / "work" / "driver.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise OperatorError(
-                f"{root}: another run writes here ({file.read().strip()}): wait for it, or take another --out"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
-        yield
+        if not is_remote(str(self.root)):  # in a store there are none
+            for path in self.root.rglob(".*.tmp"):
+                path.unlink(missing_ok=True)

@@ -22,6 +22,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.uris import open_uri
+
 MEMBER = pa.struct({"name": pa.string(), "offset": pa.int64(), "size": pa.int64()})
 MEDIUM = pa.struct({
     "kind": pa.string(), "format": pa.string(), "member": pa.string(), "width": pa.int32(), "height": pa.int32(),
@@ -49,7 +51,8 @@ def write_index(path: Path, rows: list[dict[str, Any]], counted_with: dict[str, 
 
 def read_index(path: Path) -> pa.Table:
     """One shard's index; `counted_with(table)` tells by which tokenizer and pixel rules it was counted."""
-    return pq.read_table(path)
+    with open_uri(str(path)) as file:
+        return pq.read_table(file)
 
 
 def counted_with(table: pa.Table) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """Manifest: what a dataset holds. Written last and atomically; what differs from run to run (times, hosts) lives elsewhere."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from curation.uris import atomic
 
 SCHEMA_VERSION = 1
 
@@ -46,15 +47,10 @@ class Manifest:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Publish OUT/manifest.json: canonical JSON, through a temporary file and rename."""
-    path = directory / "manifest.json"
-    temporary = path.with_name(f".manifest.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(asdict(manifest), file, ensure_ascii=False, sort_keys=True, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    """Publish OUT/manifest.json: canonical JSON, whole or not at all."""
+    text = json.dumps(asdict(manifest), ensure_ascii=False, sort_keys=True, indent=1) + "\n"
+    with atomic(directory / "manifest.json") as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_manifest(directory: Path) -> Manifest:

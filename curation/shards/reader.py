@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curation.shards.index import index_path, read_index
 from curation.shards.manifest import Manifest, read_manifest
+from curation.uris import is_remote, read_uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class ShardReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.index = read_index(index_path(path))
-        self._file = os.open(path, os.O_RDONLY)
+        self._file = -1 if is_remote(str(path)) else os.open(path, os.O_RDONLY)
 
     def __enter__(self) -> "ShardReader":
         return self
@@ -36,7 +37,12 @@ class ShardReader:
 
     def close(self) -> None:
         """Close the tar."""
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _read(self, offset: int, size: int) -> bytes:
+        return read_uri(str(self.path), offset, size) if self._file < 0 else os.pread(self._file, size, offset)
 
     def __len__(self) -> int:
         return self.index.num_rows
@@ -47,19 +53,21 @@ class ShardReader:
         Raises:
             ValueError: the tar is shorter than its index says.
         """
-        return read_members(self._file, self.path, self.index["members"][row].as_py(), self.index["key"][row].as_py())
+        return read_members(self._read, self.path, self.index["members"][row].as_py(), self.index["key"][row].as_py())
 
     def __iter__(self) -> Iterator[StoredSample]:
         members, keys = self.index["members"].to_pylist(), self.index["key"].to_pylist()
         for key, places in zip(keys, members, strict=True):
-            yield read_members(self._file, self.path, places, key)
+            yield read_members(self._read, self.path, places, key)
 
 
-def read_members(file: int, path: Path, members: list[dict[str, Any]], key: str) -> StoredSample:
-    """One sample from an open tar (`file` is a descriptor): its json member and its media in the json's order."""
+def read_members(
+    read: Callable[[int, int], bytes], path: Path, members: list[dict[str, Any]], key: str
+) -> StoredSample:
+    """One sample of a tar, of which `read(offset, size)` gives bytes: its json member and its media in the json's order."""
     data: dict[str, bytes] = {}
     for member in members:
-        data[member["name"]] = os.pread(file, member["size"], member["offset"])
+        data[member["name"]] = read(member["offset"], member["size"])
         if len(data[member["name"]]) != member["size"]:
             raise ValueError(
                 f"{path}: {member['name']} ends early: the tar is shorter than its index; curate or copy this shard again"

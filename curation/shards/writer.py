@@ -7,11 +7,12 @@ raises; Python's tarfile is three times slower.)
 
 import ctypes
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from curation.uris import atomic
 
 BLOCK = 512
 FLUSH_BYTES = 8 << 20  # write to disk as we go, so that the fsync at the end has little left to wait for
@@ -35,8 +36,8 @@ class ShardWriter:
         self.samples = 0
         self.bytes = 0
         self._flushed = 0
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self._file = self._temporary.open("wb", buffering=1 << 20)
+        self._publishing = atomic(path)
+        self._file = self._publishing.__enter__().open("wb", buffering=1 << 20)
         self._sha256 = hashlib.sha256()
 
     def __enter__(self) -> "ShardWriter":
@@ -45,15 +46,14 @@ class ShardWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
+        try:
+            if kind is None:
+                self._write(b"\0" * (2 * BLOCK))
             self._file.close()
-            self._temporary.unlink(missing_ok=True)
-            return
-        self._write(b"\0" * (2 * BLOCK))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._temporary.replace(self.path)
+        except OSError as failure:  # the disk is full: what was written so far goes with it
+            self._publishing.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._publishing.__exit__(kind, error, trace)
 
     @property
     def sha256(self) -> str:

@@ -19,7 +19,7 @@ from curation.operator import OperatorError
 from pipelines.plan import Plan
 from pipelines.recipes import RECIPES
 from pipelines.run import run
-from pipelines.store import only_driver
+from pipelines.lock import only_driver
 
 PlanOf = Callable[..., Plan]
 
