@@ -93,8 +93,7 @@ def _colour(pixels: np.ndarray) -> tuple[float, float]:
     chroma = cv2.subtract(value, cv2.min(cv2.min(red, green), blue))
     brightest = cv2.sumElems(value)[0]
     saturation = cv2.sumElems(chroma)[0] / brightest if brightest else 0.0
-    coloured = cv2.countNonZero(cv2.subtract(chroma, GREY_LEVELS))  # saturates at 0
-    return saturation, 1.0 - coloured / value.size
+    return saturation, float(np.count_nonzero(chroma <= GREY_LEVELS)) / value.size
 
 
 def _largest_window(counts: np.ndarray, width: int) -> float:

@@ -68,8 +68,8 @@ def _decode_jpeg(data: bytes, factor: int) -> np.ndarray:
     import simplejpeg
 
     try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-        check_size(int(width), int(height), what="jpeg")  # what the decoder will allocate, whatever our parser read
+        height, width = (int(side) for side in simplejpeg.decode_jpeg_header(data)[:2])
+        check_size(width, height, what="jpeg")  # what the decoder will allocate, whatever our parser read
         if factor == 1:
             return simplejpeg.decode_jpeg(data, "RGB")
         return simplejpeg.decode_jpeg(data, "RGB", min_height=-(-height // factor), min_width=-(-width // factor))
