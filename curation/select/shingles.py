@@ -15,9 +15,9 @@ from numba import njit
 from curation.select.signatures import mix64
 from curation.select.words import FOLDED, PART_OF_WORD, SEPARATOR, WORD, cut, fold, scratch, wide
 
-_ROLL, _FIRST = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xCBF29CE484222325)
+_ROLL, _SPREAD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 # Typed, since numba makes a float of uint64 with int64.
-_U0, _U1, _U8, _U32, _U56 = (np.uint64(number) for number in (0, 1, 8, 32, 56))
+_U0, _U1, _U8, _U32 = (np.uint64(number) for number in (0, 1, 8, 32))
 
 
 def shingle_hashes(
@@ -64,6 +64,7 @@ def _rolling_hashes(data, starts, size, words):
                 values[unit] = _character_hash(joined, units[unit, 0], units[unit, 1])
         window, rolled, end = min(size, found), _U0, bounds[text]
         for unit in range(found):
+            values[unit] = mix64(values[unit])
             rolled = rolled * _ROLL + values[unit]
             if unit >= window:
                 rolled -= leaving * values[unit - window]
@@ -76,42 +77,37 @@ def _rolling_hashes(data, starts, size, words):
 
 @njit(cache=True)
 def _word_hashes(data, place, stop, values):
-    """One hash per word of data[place:stop], without writing the words down as `cut` does; returns how many."""
-    found, value, eight, length = 0, _FIRST, _U0, 0
+    """One number per word of data[place:stop], without writing the words down as `cut` does; returns how many.
+
+    A polynomial over a word's bytes. Where words end can hardly be foretold by a processor, so ASCII passes without a branch: the value
+    is always stored, and the place moves on where a word has ended.
+    """
+    found, value, inside = 0, _U0, _U0
     while place < stop:
         byte = data[place]
-        if FOLDED[byte]:
-            eight = (eight << _U8) | np.uint64(FOLDED[byte])
-            length += 1
-            if length & 7 == 0:
-                value, eight = mix64(value ^ eight), _U0
+        if byte < 0x80:
+            folded = np.uint64(FOLDED[byte])
+            now = np.uint64(folded != _U0)
+            values[found] = value
+            found += np.int64(inside & ~now)
+            value = (value * _SPREAD + folded) & (_U0 - now)
+            inside = now
             place += 1
             continue
-        size, kind = 1, SEPARATOR
-        if byte >= 0x80:
-            size, kind = wide(byte, data[place + 1])
-        if length and kind != PART_OF_WORD:
-            values[found] = _ended(value, eight, length)
-            found, value, eight, length = found + 1, _FIRST, _U0, 0
+        length, kind = wide(byte, data[place + 1])
+        if kind != PART_OF_WORD and inside:
+            values[found] = value
+            found, value, inside = found + 1, _U0, _U0
         if kind != SEPARATOR:
-            for byte in data[place : place + size]:
-                eight = (eight << _U8) | np.uint64(byte)
-                length += 1
-                if length & 7 == 0:
-                    value, eight = mix64(value ^ eight), _U0
-            if kind == WORD:
-                values[found] = _ended(value, eight, length)
-                found, value, eight, length = found + 1, _FIRST, _U0, 0
-        place += size
-    if length:
-        values[found] = _ended(value, eight, length)
-        found += 1
-    return found
-
-
-@njit(cache=True)
-def _ended(value, eight, length):
-    return mix64(value ^ eight ^ (np.uint64(length) << _U56))
+            for more in data[place : place + length]:
+                value = value * _SPREAD + np.uint64(more)
+            inside = _U1
+        if kind == WORD:
+            values[found] = value
+            found, value, inside = found + 1, _U0, _U0
+        place += length
+    values[found] = value
+    return found + np.int64(inside)
 
 
 @njit(cache=True)
@@ -119,4 +115,4 @@ def _character_hash(joined, begin, end):
     value = _U0
     for place in range(begin, end):
         value = (value << _U8) | np.uint64(joined[place])
-    return mix64(value)
+    return value
