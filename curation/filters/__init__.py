@@ -17,7 +17,6 @@ from curation.filters.appearance import (
 from curation.filters.caption import (
     AltTextFillers,
     FileNames,
-    Refusals,
     StockPhrases,
     TemplateOpenings,
     WordRepetition,
@@ -137,7 +136,6 @@ __all__ = [
     "Perplexity",
     "Pixels",
     "Refusal",
-    "Refusals",
     "RepeatedLineCharacters",
     "Repetition",
     "Saturation",

@@ -50,7 +50,7 @@ class SpokenWords(TextRule):
 
     Cost: words. Very short pages are menus and stubs, very long ones logs and dumps.
 
-    Source: Gopher, arXiv:2112.11446, table A1 and section A1.1 (50 to 100,000).
+    Source: Gopher, arXiv:2112.11446, section A1.1 (50 to 100,000).
     """
 
     low: float | None = 50
@@ -337,7 +337,7 @@ class StoppedLines(TextRule):
 
     Cost: lines. White space behind the stop counts against it.
 
-    Source: FineWeb, arXiv:2406.17557, section 3.5 (> 0.12).
+    Source: FineWeb, arXiv:2406.17557, heuristic filters (> 0.12).
     """
 
     low: float | None = 0.12
@@ -353,7 +353,7 @@ class ShortLines(TextRule):
 
     Cost: lines. Menus, tables, verse.
 
-    Source: FineWeb, arXiv:2406.17557, section 3.5 (< 0.67).
+    Source: FineWeb, arXiv:2406.17557, heuristic filters (< 0.67).
     """
 
     high: float | None = 0.67
@@ -369,7 +369,7 @@ class RepeatedLineCharacters(TextRule):
 
     Cost: lines. Stricter than Gopher's `DuplicateLineCharacters`: one repeated line of a short page is enough.
 
-    Source: FineWeb, arXiv:2406.17557, section 3.5 (< 0.1); its released filter cuts at 0.01, which is ours.
+    Source: FineWeb, arXiv:2406.17557, heuristic filters (< 0.1); its released filter cuts at 0.01, which is ours.
     """
 
     high: float | None = 0.01

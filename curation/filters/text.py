@@ -7,10 +7,10 @@ import polars as pl
 
 from curation.batch import Batch
 from curation.operator import Filter
+from curation.text.statistics import answers
 
 Characters = Literal["alphabetic", "digit", "uppercase", "symbol", "whitespace"]
 
-_TAG = r"<(?:image|video)>"
 # Scripts that write words without spaces between them, and of which one character is about one word.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _WORD = rf"[{_UNSPACED}]|[\w--[{_UNSPACED}]]+(?:['’\-][\w--[{_UNSPACED}]]+)*"
@@ -21,11 +21,6 @@ _CLASSES: dict[Characters, str] = {
     "symbol": r"[^\p{L}\p{M}\p{N}\s]+",
     "whitespace": r"\s+",
 }
-
-
-def _answers(batch: Batch) -> pl.Series:
-    """Assistant turns without media tags, which are places and not text."""
-    return batch.captions().str.replace_all(_TAG, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +38,7 @@ class Words(Filter):
 
     def measure(self, batch: Batch) -> pl.Series:
         """One count per sample."""
-        return _answers(batch).str.count_matches(_WORD).cast(pl.Float64)
+        return answers(batch).str.count_matches(_WORD).cast(pl.Float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +62,7 @@ class CharacterRatio(Filter):
 
     def measure(self, batch: Batch) -> pl.Series:
         """One share per sample."""
-        answers = _answers(batch)
-        total = answers.str.len_chars().cast(pl.Float64)
+        said = answers(batch)
+        total = said.str.len_chars().cast(pl.Float64)
         # Cutting whole runs out is several times faster than counting single characters.
-        return (total - answers.str.replace_all(_CLASSES[self.characters], "").str.len_chars()) / total
+        return (total - said.str.replace_all(_CLASSES[self.characters], "").str.len_chars()) / total
