@@ -6,10 +6,11 @@ Exit codes: 0 done, 1 found fault, 2 usage or recipe error (one line naming what
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from curation.operator import ContractError, OperatorError, PartLimits, RecipeError
 from curation.uris import directory
-from pipelines import commands
+from pipelines import commands, looking
 
 DONE, FAULT, USAGE, FAILED = 0, 1, 2, 3
 
@@ -85,6 +86,18 @@ def parser() -> argparse.ArgumentParser:
     )
     stats.add_argument("--json", action="store_true", help="for machines")
     _on_dataset(commands_, "report", commands.report, "write report.html again")
+    preview = _on_dataset(commands_, "preview", looking.preview, "a contact sheet of samples with captions, as PNG")
+    preview.add_argument("--n", type=_positive, default=24, help="samples (%(default)s)")
+    preview.add_argument("--to", type=Path, help="the picture's file (default: DIR/preview.png)")
+    diff = _on_dataset(commands_, "diff", looking.diff, "what changed between two runs: recipe, counts, samples")
+    diff.add_argument("after", metavar="DIR2", type=Path)
+    diff.add_argument("--json", action="store_true", help="for machines")
+    serve = _on_dataset(commands_, "serve", looking.serve, "browse the samples in a browser, on this machine only")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    serve.add_argument("--port", type=int, default=8765, help="0 takes a free one (%(default)s)")
+    serve.add_argument(
+        "--media", type=Path, action="append", default=[], metavar="DIR", help="also show media of dropped samples from there"
+    )
     explain = _on_dataset(commands_, "explain", commands.explain, "the fate of one sample, node by node")
     explain.add_argument("sample", metavar="ID|ORIGIN", help="sample id, or the id its source gave it")
     verify = _on_dataset(commands_, "verify", commands.verify, "check everything a trainer relies on; exit 1 on fault")

@@ -8,13 +8,13 @@ which is what `vl3-curate synth` writes.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from curation.filters import AspectRatio, CharacterRatio, Decodable, Duration, Frames, ShortSide, Words
 from curation.operator import Operator, Source
 from curation.select import ExactDedup
 from curation.sources import ConversationSource, JsonlSource, ParquetMedia, ParquetSource, TarMedia, WebDatasetSource
 from curation.transforms import NormalizeTurns
+from curation.uris import directory
 from pipelines.recipe import Branch, branch
 
 
@@ -59,7 +59,7 @@ def text(data: str) -> Branch:
 
 
 def _text_source(data: str) -> Source:
-    if any(Path(data).glob("text*.parquet")):
+    if any(directory(data).glob("text*.parquet")):
         return ParquetSource(f"{data}/text*.parquet", image="", id="id", licence="license", url="source_url")
     return JsonlSource(f"{data}/text*", id="id", licence="license", url="source_url")
 
