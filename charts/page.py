@@ -16,12 +16,15 @@ from markupsafe import Markup
 from charts.blocks import Section, Share
 
 
-def render(template: str, *, packages: Sequence[str] = (), script: str = "", **values: Any) -> str:
+def render(
+    template: str, *, packages: Sequence[str] = (), script: str = "", served: bool = False, **values: Any
+) -> str:
     """A page from a template.
 
     Args:
         packages: packages with a `templates` folder that are searched before this one's.
         script: name of the JavaScript file among the templates that runs in the page; "" = none.
+        served: the page comes from a server of ours and may show its pictures and ask it again; else it can reach nothing.
         values: what the template shows.
     """
     environment = _environment(tuple(packages))
@@ -29,11 +32,12 @@ def render(template: str, *, packages: Sequence[str] = (), script: str = "", **v
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     policy = [
         "default-src 'none'",
-        "img-src data:",
+        "img-src 'self'" if served else "img-src data:",
+        "media-src 'self'" if served else "media-src 'none'",
         "style-src 'unsafe-inline'",
         f"script-src 'sha256-{digest}'" if code else "script-src 'none'",
         "base-uri 'none'",
-        "form-action 'none'",
+        "form-action 'self'" if served else "form-action 'none'",
     ]
     style = Markup(_source(environment, "style.css"))
     values |= {"policy": Markup("; ".join(policy)), "script": Markup(code), "style": style}

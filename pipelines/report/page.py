@@ -4,12 +4,12 @@ from pathlib import Path
 
 from charts import Section, render
 from charts.page import sections_facts
+from curation.uris import atomic
 from pipelines.report import contents, groups, overview, scores, supply
 from pipelines.report.blocks import Cards
 from pipelines.report.gallery import Gallery
 from pipelines.report.material import Material
 from pipelines.report.survey import Survey, survey
-from curation.uris import atomic
 from pipelines.store import write_json
 from pipelines.thumbnails import Thumbnailer
 

@@ -98,7 +98,9 @@ class _Building:
             ["id", "branch", "part", "shard", "decision", "node", "reason"]
         )
         pool = pl.concat([self.result.examples, lost]) if self.result.examples.height else lost
-        self.result.examples = pool.sort("id").group_by("branch", "reason", maintain_order=True).head(EXAMPLES).select(lost.columns)
+        self.result.examples = (
+            pool.sort("id").group_by("branch", "reason", maintain_order=True).head(EXAMPLES).select(lost.columns)
+        )
 
     def _measure(
         self, branch: str, score: str, sketch: Sketch, rows: pl.DataFrame, kept: np.ndarray, ended: np.ndarray
