@@ -7,7 +7,7 @@ from curation.media.limits import check_size
 from curation.operator import OperatorError
 from curation.sample import Reference, SampleError
 
-# Member of a reference to a rendered page: "page:3:name.pdf", offset and size being those of the PDF.
+# Member of a reference to a rendered page: "page:3:98304:name.pdf", page 3 of a PDF of 98,304 bytes at the offset.
 PAGE = "page:"
 # 150 dpi: text of 8 points is then 16 pixels high, about what a patch of 14 x 14 can hold.
 DPI = 150
@@ -22,7 +22,7 @@ def render_page(data: bytes, reference: Reference) -> bytes:
         SampleError: the PDF is broken, encrypted, or has no such page.
         OperatorError: the extra "documents" is not installed.
     """
-    number, _, name = reference.member.removeprefix(PAGE).partition(":")
+    number, _, name = _place(reference)
     try:
         import pypdfium2
     except ImportError as error:
@@ -30,9 +30,9 @@ def render_page(data: bytes, reference: Reference) -> bytes:
     try:
         document = pypdfium2.PdfDocument(data)
         try:
-            if int(number) >= len(document):
-                raise SampleError(f"{name}: page {int(number) + 1} of {len(document)}: the text belongs to another PDF")
-            return _render(document[int(number)], name)
+            if number >= len(document):
+                raise SampleError(f"{name}: page {number + 1} of {len(document)}: the text belongs to another PDF")
+            return _render(document[number], name)
         finally:
             document.close()
     except pypdfium2.PdfiumError as error:
@@ -53,5 +53,11 @@ def _render(page: Any, name: str) -> bytes:
 
 def page_reference(reference: Reference) -> Reference:
     """The reference to the PDF itself."""
-    _, _, name = reference.member.removeprefix(PAGE).partition(":")
-    return Reference(uri=reference.uri, member=name or "pdf", offset=reference.offset, size=reference.size)
+    _, size, name = _place(reference)
+    return Reference(uri=reference.uri, member=name or "pdf", offset=reference.offset, size=size)
+
+
+def _place(reference: Reference) -> tuple[int, int, str]:
+    """Number of the page, size and name of the PDF."""
+    number, size, name = reference.member.removeprefix(PAGE).split(":", 2)
+    return int(number), int(size), name

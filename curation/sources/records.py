@@ -37,7 +37,7 @@ class Encoded:
     def page(self, number: int) -> "Encoded":
         """A page of this PDF, counted from 0, as a picture that is rendered when it is read."""
         place = self.reference
-        return Encoded(reference=replace(place, member=f"{PAGE}{number}:{place.member}"))
+        return Encoded(reference=replace(place, member=f"{PAGE}{number}:{place.size}:{place.member}", size=0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,7 +120,7 @@ INSTRUCTIONS = (
         name="pixmo_docs", title="PixMo-docs", home="allenai/pixmo-docs", licence="ODC-BY", size=255_000,
         layout="charts|diagrams|other|tables/train-*.parquet (image {bytes, path}, image_id, questions {question: [], answer: []})",
         annotations="*/*.parquet", records=ParquetRecords(), certain=False,
-        uses=_instruction(Questions(question="questions.question.0", answer="questions.answer.0", id="image_id")),
+        uses=_instruction(Questions(image="image", question="questions.question.0", answer="questions.answer.0", id="image_id")),
     ),
     Corpus(
         name="pixmo_cap", title="PixMo-cap", home="allenai/pixmo-cap", licence="ODC-BY", size=717_042, layout=f"{_PIXMO}; image_url, caption",

@@ -149,7 +149,7 @@ DOCUMENTS = (
         name="docvqa", title="DocVQA", home="https://www.docvqa.org", licence="research", size=39_463,
         layout="train_v1.0_withQT.json {data: [{questionId, question, image: 'documents/xnbl0037_1.png', answers}]}, documents/",
         annotations="train_v1.0*.json", records=JsonRecords(at="data"), media=("./",),
-        uses=(_document(Questions(answer="answers", id="questionId", hint=SHORT), _S3, task="short answers"),),
+        uses=(_document(Questions(image="image", answer="answers", id="questionId", hint=SHORT), _S3, task="short answers"),),
     ),
     Corpus(
         name="docmatix", title="Docmatix", home="HuggingFaceM4/Docmatix", licence="MIT", size=1_273_215,
@@ -186,7 +186,7 @@ CHARTS = (
     Corpus(
         name="dvqa", title="DVQA", home="https://kushalkafle.com/projects/dvqa.html", licence="CC-BY-NC-4.0", size=2_325_316,
         layout="train_qa.json [{image, question, answer, question_id, answer_bbox}], images/bar_train_00000001.png",
-        annotations="train_qa.json", records=JsonRecords(), media=("images/",), uses=(_chart(Questions(id="question_id", hint=SHORT)),),
+        annotations="train_qa.json", records=JsonRecords(), media=("images/",), uses=(_chart(Questions(image="image", id="question_id", hint=SHORT)),),
     ),
     Corpus(
         name="lrv_instruction", title="LRV-Instruction", home="https://github.com/FuxiaoLiu/LRV-Instruction", licence="BSD-3-Clause", size=400_000,
@@ -198,7 +198,7 @@ CHARTS = (
         name="chartgemma", title="ChartGemma", home="ahmed-masry/ChartGemma", licence="MIT", size=122_857, certain=False,
         layout="data/train-*.parquet (image {bytes, path}, conversations [{instruction, response}] as instruction, response)",
         annotations="data/*.parquet", records=ParquetRecords(),
-        uses=(_chart(Questions(question="instruction|input", answer="response|output"), "as is"),),
+        uses=(_chart(Questions(image="image", question="instruction|input", answer="response|output"), "as is"),),
     ),
     Corpus(
         name="infovqa", title="InfoVQA", home="https://www.docvqa.org/datasets/infographicvqa", licence="research", size=23_946,
