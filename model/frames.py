@@ -18,6 +18,7 @@ from fractions import Fraction
 
 import av.error
 import numpy as np
+import simplejpeg
 from av.video.frame import VideoFrame
 from PIL import Image, ImageOps
 
@@ -26,6 +27,7 @@ from model.packets import Data, MediaError, check_size, needed_packets, opened, 
 
 MAX_PIXELS = 89_478_485  # of an image or a frame: Pillow's own line between a large picture and a bomb
 MAX_SECONDS = 6 * 3600.0  # of a clip
+ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 GIF_FPS = Fraction(25)  # the reference takes every GIF to run at this rate
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "ICO", "TGA", "JPEG2000", "AVIF")
 
@@ -80,11 +82,25 @@ def decode_image(data: Data | Image.Image, *, max_pixels: int = MAX_PIXELS) -> n
                 width, height = image.size
                 if width * height > max_pixels:
                     raise MediaError(f"image: header declares {width} x {height} pixels, limit {max_pixels} in all")
+                if isinstance(file, io.BytesIO) and (pixels := _plain_jpeg(image, file)) is not None:
+                    return pixels
                 return _to_rgb(ImageOps.exif_transpose(image))
     except MediaError:
         raise
     except (Image.DecompressionBombError, *_IMAGE_ERRORS) as error:
         raise MediaError(f"image: cannot be decoded ({type(error).__name__}: {str(error)[:120]})") from error
+
+
+def _plain_jpeg(image: Image.Image, file: io.BytesIO) -> np.ndarray | None:
+    """Pixels of an upright colour or grey JPEG, the same that Pillow gives, in half the time; None leaves it to Pillow,
+    which also words what is wrong with a damaged one.
+    """
+    if image.format != "JPEG" or image.mode not in ("RGB", "L") or image.getexif().get(ORIENTATION, 1) != 1:
+        return None
+    try:
+        return simplejpeg.decode_jpeg(file.getbuffer(), "RGB")
+    except ValueError:
+        return None
 
 
 def resize_frame(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

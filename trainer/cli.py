@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true")
     evaluate = _command(commands, "eval", _eval, "held-out loss and accuracy per branch")
     evaluate.add_argument("checkpoint", metavar="CKPT")
-    evaluate.add_argument("--shards", type=Path, nargs="+", required=True)
+    evaluate.add_argument("--shards", nargs="+", required=True, metavar="DIR")
     evaluate.add_argument("--stage", choices=list(STAGES), default="stage4", help="whose pixel rules and packs to use")
     evaluate.add_argument("--json", action="store_true")
     generate = _command(commands, "generate", _generate, "answer a prompt about images or a video")
@@ -103,7 +103,9 @@ def _command(commands: Any, name: str, act: Any, text: str) -> argparse.Argument
 
 def _stage_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("stage", choices=list(STAGES), metavar="STAGE", help="stage1, stage2, stage3 or stage4")
-    command.add_argument("--shards", type=Path, nargs="+", required=True, metavar="DIR")
+    command.add_argument(
+        "--shards", nargs="+", required=True, metavar="DIR", help="datasets, s3:// ones too, or folders of plain tars"
+    )
     command.add_argument("--init", metavar="CKPT", help="run, checkpoint or model directory to start from")
     command.add_argument("--model", metavar="tiny|2b|7b|PATH", help="what to start from without --init (default: tiny)")
     command.add_argument("--seed", type=int, default=0)
@@ -206,15 +208,18 @@ def _plan(options: argparse.Namespace) -> None:
     from model.config import ModelConfig
     from trainer.dataset import open_shards
     from trainer.flops import flop_model
+    from trainer.mirror import local_dataset
     from trainer.plan import make_plan, with_step_size
     from trainer.stages import PRESETS, stage_for
-    from trainer.start import read_config
+    from trainer.start import processor_of, read_config
     from trainer.summary import describe_summary, summarise
 
     source = options.init or options.model or "tiny"
     config = ModelConfig.preset(source) if source in PRESETS else read_config(Path(source))
     stage = replace(stage_for(options.stage, width=config.language.hidden, source=source), **_changes(options))
-    flops, dataset = flop_model(config, stage), open_shards(options.shards, stage.rules)
+    processor = processor_of(source)
+    places = [local_dataset(place, rules=stage.rules, processor=processor) for place in options.shards]
+    flops, dataset = flop_model(config, stage), open_shards(places, stage.rules)
     stage = with_step_size(stage, dataset, flops, seed=options.seed)
     summary = summarise(make_plan(dataset, stage, flops, seed=options.seed, epoch=0), options.world_size)
     print(json.dumps(summary, indent=1) if options.json else describe_summary(summary))

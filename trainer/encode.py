@@ -16,16 +16,22 @@ class StageEncoder:
     def __init__(self, processor: Processor, rules: VisualRules) -> None:
         self.processor = replace(processor, rules=rules)
 
-    def __call__(self, sample: StoredSample) -> Encoded:
+    def __call__(self, sample: StoredSample, *, max_tokens: int | None = None) -> Encoded:
         """Encode one sample; any error is the sample's own."""
-        media = list(zip(sample.fields["media"], sample.media, strict=True))
-        return self.processor(
-            sample.fields["turns"],
-            images=[data for medium, data in media if medium["kind"] == "image"],
-            videos=[data for medium, data in media if medium["kind"] == "video"],
-            kinds=[medium["kind"] for medium, _ in media],
-            seed=sample.key,
-        )
+        return encode_stored(self.processor, sample, max_tokens=max_tokens)
+
+
+def encode_stored(processor: Processor, sample: StoredSample, *, max_tokens: int | None = None) -> Encoded:
+    """Tokens and patches of a stored sample; `max_tokens` replaces the visual budget."""
+    media = list(zip(sample.fields["media"], sample.media, strict=True))
+    return processor(
+        sample.fields["turns"],
+        images=[data for medium, data in media if medium["kind"] == "image"],
+        videos=[data for medium, data in media if medium["kind"] == "video"],
+        kinds=[medium["kind"] for medium, _ in media],
+        max_tokens=max_tokens,
+        seed=sample.key,
+    )
 
 
 def for_stage(processor: Processor, stage: Stage) -> Processor:

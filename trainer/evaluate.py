@@ -13,6 +13,7 @@ from trainer.dataset import open_shards
 from trainer.encode import StageEncoder
 from trainer.flops import FlopModel
 from trainer.loader import PackReader, load_packs
+from trainer.mirror import local_dataset
 from trainer.plan import make_plan
 from trainer.stages import Stage
 from trainer.step import branch_of_targets
@@ -30,7 +31,7 @@ class BranchScore:
 def evaluate(
     model: VideoLLaMA3,
     processor: Processor,
-    shards: Sequence[Path],
+    shards: Sequence[Path | str],
     stage: Stage,
     *,
     device: torch.device,
@@ -38,7 +39,8 @@ def evaluate(
     packs: int | None = None,
 ) -> dict[str, BranchScore]:
     """Score every sample once (or those of the first `packs` packs), and "all" for everything together."""
-    dataset = open_shards(shards, stage.rules, tokenizer=processor.tokenizer.digest())
+    places = [local_dataset(place, rules=stage.rules, processor=processor) for place in shards]
+    dataset = open_shards(places, stage.rules, tokenizer=processor.tokenizer.digest())
     plan = make_plan(dataset, stage, FlopModel(config=model.config, trains=()), seed=0, epoch=0)
     numbers = range(plan.num_packs)[:packs]
     sums = torch.zeros(3, len(dataset.branches), dtype=torch.float64)  # loss, correct, tokens

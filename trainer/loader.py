@@ -6,24 +6,28 @@ of workers. A sample that fails leaves its pack, is reported, and is never repla
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from curation.shards import ShardReader, StoredSample
+from curation.shards import StoredSample
 from model.batch import IGNORED, PATCH_VALUES, Encoded, PackedBatch, pack
 from trainer.errors import ContractError, RunError
 from trainer.plan import Plan, share
+from trainer.shard_file import open_shard
 
 FILLER = -1  # in place of a pack's number, where a rank has nothing left to do in a step
-OPEN_SHARDS = 32
+SAMPLE_SECONDS = 60.0  # a sample that takes longer to encode is set aside
 # What broken media, text and JSON raise, here and in PIL and PyAV; a lack of memory is no fault of the sample.
 SAMPLE_ERRORS = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError)
 
@@ -67,9 +71,11 @@ class LoadedPack:
 class PackReader(TorchDataset[LoadedPack]):
     """Packs of one plan by number."""
 
-    def __init__(self, plan: Plan, encoder: Encoder) -> None:
+    def __init__(self, plan: Plan, encoder: Encoder, *, seconds: float = SAMPLE_SECONDS) -> None:
+        """`seconds` is what one sample may take to be encoded; 0 is forever."""
         self.plan = plan
         self.encoder = encoder
+        self.seconds = seconds
 
     def __getitem__(self, number: int) -> LoadedPack:
         """Read and encode a pack.
@@ -82,18 +88,17 @@ class PackReader(TorchDataset[LoadedPack]):
         branches: list[int] = []
         keys: list[str] = []
         failures: list[Failure] = []
-        for sample in self.plan.pack(number) if number != FILLER else ():
-            stored, shard = self._read(int(sample))
+        for sample, stored, shard in self._read(self.plan.pack(number)) if number != FILLER else ():
             try:
-                one = _cut_text(
-                    self.encoder(stored), int(self.plan.dataset.length[sample]), self.plan.stage.pack_tokens
-                )
+                with _deadline(self.seconds):
+                    one = self.encoder(stored)
+                one = _cut_text(one, int(self.plan.dataset.length[sample]), self.plan.stage.pack_tokens)
             except SAMPLE_ERRORS as error:
                 failures.append(
                     Failure(key=stored.key, shard=str(shard), error=type(error).__name__, message=str(error))
                 )
                 continue
-            self._check(int(sample), one, stored.key, shard)
+            self._check(sample, one, stored.key, shard)
             encoded.append(one)
             branches.append(int(self.plan.dataset.branch[sample]))
             keys.append(stored.key)
@@ -106,16 +111,22 @@ class PackReader(TorchDataset[LoadedPack]):
             seconds=time.perf_counter() - started,
         )
 
-    def _read(self, sample: int) -> tuple[StoredSample, Path]:
+    def _read(self, samples: np.ndarray) -> Iterator[tuple[int, StoredSample, Path]]:
+        """The samples of a pack, shard by shard but in the pack's order, each with its number and shard."""
         dataset = self.plan.dataset
-        path = dataset.shards[dataset.shard[sample]]
-        try:
-            return _open(path).read(int(dataset.row[sample])), path
-        except (OSError, ValueError, LookupError) as error:
-            raise ContractError(
-                f"{path}: row {dataset.row[sample]} cannot be read ({error}). Run vl3-curate verify, then copy or "
-                "curate again"
-            ) from error
+        found: dict[int, tuple[StoredSample, Path]] = {}
+        for number in np.unique(dataset.shard[samples]):
+            path = dataset.shards[number]
+            mine = samples[dataset.shard[samples] == number]
+            try:
+                stored = open_shard(path).read_all(dataset.row[mine].tolist())
+            except (OSError, ValueError, LookupError) as error:
+                raise ContractError(
+                    f"{path}: rows {dataset.row[mine[:4]].tolist()} ... cannot be read ({error}). Run vl3-curate verify, "
+                    "then copy or curate again"
+                ) from error
+            found.update(zip(mine.tolist(), ((one, path) for one in stored), strict=True))
+        return ((int(sample), *found[int(sample)]) for sample in samples)
 
     def _check(self, sample: int, encoded: Encoded, key: str, shard: Path) -> None:
         """What was planned must be what came: otherwise packs overflow and costs are wrong on every rank."""
@@ -200,18 +211,23 @@ def _whereabouts(plan: Plan, number: int) -> str:
     return f"It begins with {', '.join(places)} (shard#row). Look at the worker's stack, or raise --timeout"
 
 
-@lru_cache(maxsize=OPEN_SHARDS)
-def _open(path: Path) -> ShardReader:
-    """Shards stay open per process; the descriptor of a dropped one is closed by `_Closing`."""
-    return _Closing(path)
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """TimeoutError in what takes longer, where this thread gets signals: in loader processes, and without any."""
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
+    def ring(*_: object) -> None:
+        raise TimeoutError(f"took more than {seconds:g} s to decode")
 
-class _Closing(ShardReader):
-    """A shard that closes its file when the cache lets go of it."""
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self.close()
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _use_one_thread(_: int) -> None:

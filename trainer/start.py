@@ -68,6 +68,14 @@ def read_config(path: Path) -> ModelConfig:
     return ModelConfig.from_pretrained(path if step is None else step.parent.parent / "processor")
 
 
+def processor_of(source: str) -> Processor:
+    """The processor that a run from `source` would begin with."""
+    if source in PRESETS:
+        return Processor.tiny()
+    step = find_step(Path(source))
+    return Processor.from_pretrained(Path(source) if step is None else step.parent.parent / "processor")
+
+
 def fresh_model(preset: str, *, seed: int) -> tuple[VideoLLaMA3, Processor]:
     """Random weights of published sizes, with the tokenizer that comes with the project."""
     torch.manual_seed(seed)

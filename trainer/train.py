@@ -28,6 +28,7 @@ from trainer.loader import LoadedPack, PackReader, load_packs, step_numbers
 from trainer.lora import add_lora
 from trainer.meter import Launched, Meter, quarantine, stopped
 from trainer.metrics import MetricsLog
+from trainer.mirror import local_dataset
 from trainer.optimizer import make_optimizer, rate_share, set_rates, set_trainable, trained_by_name
 from trainer.parallelize import Parallel, parallelize
 from trainer.plan import Plan, make_plan, plan_digest, with_step_size
@@ -44,7 +45,7 @@ class Settings:
     """What a run is asked to do. `changes` replaces values of the stage; `steps` None is the stage's epochs."""
 
     stage: str
-    shards: tuple[Path, ...]
+    shards: tuple[Path | str, ...]
     out: Path
     init: str | None = None
     model: str | None = None
@@ -123,7 +124,9 @@ def prepare(settings: Settings, world: World) -> Run:
     model, processor = start(init=settings.init, model=settings.model, seed=settings.seed)
     published = stage_for(settings.stage, width=model.config.language.hidden, source=settings.source)
     stage = replace(published, **settings.changes)
-    dataset = open_shards(settings.shards, stage.rules, tokenizer=processor.tokenizer.digest())
+    dataset = open_shards(
+        _places(settings, stage, processor, world), stage.rules, tokenizer=processor.tokenizer.digest()
+    )
     processor = for_stage(processor, stage)
     flops = flop_model(model.config, stage)
     stage = with_step_size(stage, dataset, flops, seed=settings.seed)
@@ -256,6 +259,16 @@ def _report_drops(plan: Plan, world: World) -> None:
         print(f"{head} left out {count:,} of {len(plan.dataset):,} samples: {reason}", file=sys.stderr)
     if plan.shortened:
         print(f"{head} cut {plan.shortened:,} texts to {plan.stage.pack_tokens:,} tokens", file=sys.stderr)
+
+
+def _places(settings: Settings, stage: Stage, processor: Processor, world: World) -> list[Path]:
+    """Local directories of the shards; the first rank of each machine makes what mirrors are missing."""
+    for turn in (True, False):
+        if turn == world.first_here:
+            for place in settings.shards:
+                local_dataset(place, rules=stage.rules, processor=processor)
+        world.wait()
+    return [local_dataset(place, rules=stage.rules, processor=processor) for place in settings.shards]
 
 
 def _described(settings: Settings, stage: Stage) -> dict[str, Any]:

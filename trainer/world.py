@@ -32,6 +32,11 @@ class World:
         """Whether this rank writes what is written once."""
         return self.rank == 0
 
+    @property
+    def first_here(self) -> bool:
+        """Whether this rank is the first of its machine."""
+        return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over ranks, in place."""
         if self.size > 1:

@@ -75,7 +75,7 @@ def gradients(model: VideoLLaMA3, packs: list[LoadedPack], planned: int) -> tupl
 
 def test_accumulation_and_wrong_plans_do_not_change_the_gradient(plan: Plan) -> None:
     reader = PackReader(plan, StageEncoder(Processor.tiny(), STAGE.rules))
-    encoded = [reader.encoder(reader._read(int(sample))[0]) for number in range(4) for sample in plan.pack(number)]
+    encoded = [reader.encoder(stored) for number in range(4) for _, stored, _ in reader._read(plan.pack(number))]
     packs = loaded(plan, [0, 1, 2, 3])
     together = replace(packs[0], batch=pack(encoded), branches=torch.cat([one.branches for one in packs]))
     loss, one = gradients(tiny(), [together], plan.loss_tokens(0))
