@@ -106,7 +106,8 @@ def scan_video(data: bytes, *, thorough: bool = False) -> VideoScan:
     with _opened(data) as (container, stream, video_format):
         width, height = _check_stream(container, stream, video_format)
         stream.codec_context.options = {"skip_loop_filter": "all"}
-        tally = _Tally(Watcher(width=width, height=height, duration=_duration(container, stream)))
+        watcher = Watcher(width=width, height=height, duration=_duration(container, stream))
+        tally = _Tally(watcher, rate=float(stream.average_rate or 0))
         for frame in _frames(container, stream, tally, thorough=thorough):
             tally.add(frame)
         if tally.frames == tally.skipped:
@@ -118,8 +119,9 @@ def scan_video(data: bytes, *, thorough: bool = False) -> VideoScan:
 class _Tally:
     """Running counts of one scan."""
 
-    def __init__(self, watcher: Watcher) -> None:
+    def __init__(self, watcher: Watcher, *, rate: float) -> None:
         self.watcher = watcher
+        self.rate = rate or 25.0  # of frames without a time
         self.frames = self.skipped = self.damaged = self.errors = 0
         self.error = ""
         self.width = self.height = 0
@@ -133,7 +135,7 @@ class _Tally:
         if self.frames == self.skipped:
             self.width, self.height = _displayed(frame)
         self._count(frame.time)
-        self.watcher.add(frame, self.last if self.last > -math.inf else 0.0)
+        self.watcher.add(frame, self.frames / self.rate if frame.time is None else frame.time)
 
     def skip(self, time: float) -> None:
         """A frame that is there and is not decoded."""
