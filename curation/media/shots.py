@@ -19,6 +19,8 @@ _AROUND = 8
 _FLASH_FRAMES, _FLASH = 3, 0.5
 # A picture of one tone: its spatial deviation in levels. A frame that fades is left below this share of what it was.
 _PLAIN, _FADED = 4.0, 0.5
+# A fade goes on while deviations two frames apart grow by this factor; a blink comes back to a picture this much alike.
+_GROWS, _SAME = 1.03, 0.95
 # A dissolve: frames it may last, levels between its ends, their correlation, and how far the frames between may be from
 # the straight line between the ends, as a share of those levels. A pan or zoom is farther, or, over a smooth scene, lacks
 # the dip: mixed pictures vary less than either, and the middle one must dip this far of what a mixture's variance would.
@@ -131,11 +133,11 @@ def _fades(thumbs: np.ndarray) -> Iterator[tuple[int, int]]:
         if begin == 0 or end == len(thumbs):
             continue
         last, first = begin - 1, end
-        while last > 0 and spread[last - 1] > spread[last] * 1.02:
+        while last > 1 and spread[last - 2] > spread[last] * _GROWS:
             last -= 1
-        while first < len(thumbs) - 1 and spread[first + 1] > spread[first] * 1.02:
+        while first < len(thumbs) - 2 and spread[first + 2] > spread[first] * _GROWS:
             first += 1
-        through = _alike(pictures[last], pictures[first]) > _ALIKE  # a blink of the same shot
+        through = _alike(pictures[last], pictures[first]) > _SAME  # a blink of the same shot
         if spread[[last, first]].min() * _FADED > _PLAIN and not through:
             yield last, first
 
