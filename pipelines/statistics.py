@@ -7,6 +7,7 @@ import polars as pl
 
 from curation.shards import index_path, open_dataset
 from pipelines.ledger import scan_ledger, score_columns
+from pipelines.store import read_frame
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 
@@ -19,7 +20,7 @@ def dataset_statistics(directory: Path) -> dict[str, Any]:
     """
     manifest, shards = open_dataset(directory)
     ledger = scan_ledger(directory)
-    kept = pl.concat([pl.read_parquet(index_path(path), glob=False) for path in shards]) if shards else None
+    kept = pl.concat([read_frame(index_path(path)) for path in shards]) if shards else None
     totals = {
         "samples": sum(s.samples for s in manifest.shards),
         "shards": len(shards),

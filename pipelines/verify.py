@@ -9,6 +9,7 @@ from curation.batch import Batch
 from curation.sample import Media, Origin, Sample, SampleError, Turn, check_structure
 from curation.shards import Manifest, ShardEntry, index_path, open_dataset
 from curation.shards.reader import ShardReader, StoredSample
+from curation.uris import open_uri
 from pipelines.store import sha256_file
 
 
@@ -44,7 +45,7 @@ def _shard_faults(entry: ShardEntry, path: Path) -> Iterator[str]:
             yield f"{file}: its sha256 is not the manifest's: copy or build this shard again"
     if not path.is_file() or not index_path(path).is_file():
         return
-    with tarfile.open(path) as tar, ShardReader(path) as reader:
+    with open_uri(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as tar, ShardReader(path) as reader:
         inside = [(m.name, m.offset_data, m.size) for m in tar.getmembers()]
         indexed = [(m["name"], m["offset"], m["size"]) for row in reader.index["members"].to_pylist() for m in row]
         if inside != indexed:
