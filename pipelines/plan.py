@@ -74,7 +74,11 @@ class BranchPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What will run."""
+    """What will run.
+
+    select_parts: over more parts, a Select that can is taken in partitions; a run gathers so many. select_keys: how many keys one task
+    compares. Datasets do not depend on them.
+    """
 
     recipe: Recipe
     out: Path
@@ -82,6 +86,8 @@ class Plan:
     limits: PartLimits
     branches: tuple[BranchPlan, ...]
     sample_seconds: float = 60.0
+    select_parts: int = 64
+    select_keys: int = 4 << 20
 
     @property
     def id(self) -> str:

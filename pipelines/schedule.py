@@ -15,6 +15,7 @@ from pipelines.guard import read_cursor, was_hung
 from pipelines.passes import FREE_FAILURES
 from pipelines.plan import BranchPlan, Plan
 from pipelines.progress import Progress
+from pipelines.select import runs_of
 from pipelines.work import Task
 
 # A task that kills its worker this often without a sample to blame stops the run.
@@ -95,6 +96,7 @@ class Graph:
         self.facts: dict[str, list[dict[str, Any]]] = defaultdict(list)  # task kind -> facts
         self.nodes: dict[str, dict[str, Counter[str]]] = {branch.name: defaultdict(Counter) for branch in plan.branches}
         self._left: Counter[tuple[str, str, int]] = Counter()
+        self._keys: Counter[tuple[str, int]] = Counter()  # of a Select's runs
         self._branches_left = len(plan.branches)
         self._contributors: dict[int, list[str]] = defaultdict(list)
 
@@ -115,6 +117,8 @@ class Graph:
         self.facts[task.kind].append(facts)
         for node, counts in facts.get("nodes", {}).items():
             self._add(self.nodes[task.branch][node], counts)
+        if task.kind == "keys":
+            self._keys[task.branch, task.segment] += facts["keys"]
         if task.kind == "mixture":
             self._left["settle", "", 0] = sum(len(branch.parts) for branch in self.plan.branches)
             return self._settles()
@@ -135,9 +139,10 @@ class Graph:
                 for n, parts in sorted(self._contributors.items())
             )
         branch = self.plan.branch(task.branch)
-        if task.kind == "pass" and branch.segments[task.segment].select:
-            self._left["select", branch.name, task.segment] = 1
-            return [Task(kind="select", branch=branch.name, segment=task.segment, parts=self._part_names(branch))]
+        if branch.segments[task.segment].select and task.kind in ("pass", "keys", "pairs"):
+            tasks = self._selecting(branch, task)
+            self._left[tasks[0].kind, branch.name, task.segment] = len(tasks)
+            return tasks
         if task.segment + 1 < len(branch.segments) and not branch.segments[task.segment + 1].empty:
             return self._passes(branch, task.segment + 1)
         self._branches_left -= 1
@@ -145,6 +150,20 @@ class Graph:
             return ()
         places = [f"{branch.name}/{name}" for branch in self.plan.branches for name in self._part_names(branch)]
         return [Task(kind="mixture", parts=tuple(places))]
+
+    def _selecting(self, branch: BranchPlan, task: Task) -> list[Task]:
+        """What comes next on the way to a Select's decision: at once, or by keys, pairs and the decision."""
+        names = self._part_names(branch)
+        runs = runs_of(branch.segments[task.segment].select, names, self.plan.select_parts)
+        begun = Task(kind="select", branch=branch.name, segment=task.segment, parts=tuple(name for name, _ in runs))
+        if not runs:
+            return [replace(begun, parts=names)]
+        if task.kind == "pass":
+            return [replace(begun, kind="keys", part_name=name, parts=parts) for name, parts in runs]
+        if task.kind == "keys":
+            of = max(1, -(-self._keys[branch.name, task.segment] // self.plan.select_keys))
+            return [replace(begun, kind="pairs", number=number, of=of) for number in range(of)]
+        return [replace(begun, of=task.of)]
 
     def _settles(self) -> Iterator[Task]:
         pairs = chain.from_iterable(

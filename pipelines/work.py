@@ -2,6 +2,8 @@
 
 pass      branch, segment, part   read or take up samples, run the segment's steps
 select    branch, segment         decide over all samples of a branch
+keys      branch, segment, run    where that is too much for one worker: some parts' samples by key (see pipelines.select)
+pairs     branch, segment, range  the samples that met under a range of keys
 mixture   once                    choose, and lay into shards
 settle    branch, part            the ledger's rows of a part, its quarantine, and what its chosen samples bring to their shards
 shard     number                  one tar and its index
@@ -16,21 +18,27 @@ from typing import Any, Literal
 import polars as pl
 
 from curation.operator import Part
+from curation.select.partitioned import PartitionedSelect
 from pipelines.guard import Guard
 from pipelines.mixture import choose, lay_into_shards, realised
-from pipelines.passes import Pass, after_segment
+from pipelines.passes import Pass
 from pipelines.plan import BranchPlan, Plan
 from pipelines.recipe import load_module
+from pipelines.select import decide_at_once, decide_by_pairs, gather_keys, kept_before, pair_range, pairs_name
 from pipelines.settle import settle
 from pipelines.shard import write_shard
 from pipelines.store import Store
 
-TaskKind = Literal["pass", "select", "mixture", "settle", "shard"]
+TaskKind = Literal["pass", "keys", "pairs", "select", "mixture", "settle", "shard"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One piece of work. `poison`: rows that are quarantined unseen because they killed a worker, with node and message."""
+    """One piece of work.
+
+    of: how many tasks share it, where `number` tells them apart. poison: rows that are quarantined unseen because they killed a worker,
+    with node and message.
+    """
 
     kind: TaskKind
     branch: str = ""
@@ -39,6 +47,7 @@ class Task:
     part_name: str = ""
     parts: tuple[str, ...] = ()
     number: int = 0
+    of: int = 0
     poison: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     careful: bool = False
 
@@ -100,38 +109,32 @@ class Worker:
             poison=task.poison, careful=task.careful,
         ).run()  # fmt: skip
 
+    def _keys(self, task: Task, guard: Guard) -> dict[str, Any]:
+        branch = self.plan.branch(task.branch)
+        segment = branch.segments[task.segment]
+        if facts := self.store.done(segment.select_id, f"keys-{task.part_name}"):
+            return facts | {"reused": True}
+        guard.at(segment.select.name if segment.select else "", 0, 0)
+        return gather_keys(self.store, branch, task.segment, task.part_name, task.parts)
+
+    def _pairs(self, task: Task, guard: Guard) -> dict[str, Any]:
+        segment = self.plan.branch(task.branch).segments[task.segment]
+        assert isinstance(segment.select, PartitionedSelect)
+        if facts := self.store.done(segment.select_id, pairs_name(task.parts, task.number, task.of)):
+            return facts | {"reused": True}
+        guard.at(segment.select.name, task.number, 0)
+        return pair_range(self.store, segment.select_id, segment.select, task.parts, task.number, task.of)
+
     def _select(self, task: Task, guard: Guard) -> dict[str, Any]:
         branch = self.plan.branch(task.branch)
         segment = branch.segments[task.segment]
         if facts := self.store.done(segment.select_id, "dropped"):
             return facts | {"reused": True}
         assert segment.select is not None
-        tables = [
-            select_input(self.store, branch, task.segment, name).with_columns(part=pl.lit(name)) for name in task.parts
-        ]
-        # A part of which nothing is left has no signatures, not even their columns.
-        tables = [table for table in tables if table.height] or tables[:1]
-        table = pl.concat(tables, how="vertical_relaxed")
-        guard.at(segment.select.name, 0, table.height)
-        chosen = (
-            segment.select.choose(table.drop("part", "row"))
-            if table.height
-            else table.select("id", duplicate_of=pl.lit(None, pl.String))
-        )
-        dropped = (
-            table.select("part", "row", "id")
-            .join(chosen.select("id", "duplicate_of"), on="id", how="inner")
-            .sort("part", "row")
-        )
-        path = self.store.write_table(segment.select_id, "dropped", dropped)
-        counts = {
-            "seen": table.height,
-            "kept": table.height - dropped.height,
-            "dropped": {segment.select.VERDICT: dropped.height},
-        }
-        return self.store.commit(
-            segment.select_id, "dropped", [path], {"nodes": {segment.select.name: counts | {"quarantined": 0}}}
-        )
+        guard.at(segment.select.name, 0, 0)
+        if task.of and isinstance(segment.select, PartitionedSelect):
+            return decide_by_pairs(self.store, segment, segment.select, task.parts, task.of)
+        return decide_at_once(self.store, branch, task.segment, task.parts)
 
     def _mixture(self, task: Task, guard: Guard) -> dict[str, Any]:  # noqa: ARG002  nothing here can hang on a sample
         if facts := self.store.done(self.plan_id, "chosen"):
@@ -157,25 +160,6 @@ class Worker:
         if facts := self.store.done(self.plan_id, f"shard-{task.number:06d}"):
             return facts | {"reused": True}
         return write_shard(self.plan, self.plan_id, self.store, task.number, task.parts, guard)
-
-
-def select_input(store: Store, branch: BranchPlan, index: int, part_name: str) -> pl.DataFrame:
-    """What a Select sees of one part: row, id, signature columns, and every score so far."""
-    kept = kept_before(store, branch, index, part_name)
-    segment = branch.segments[index]
-    table = store.read_table(segment.id, part_name).filter(pl.col("node").is_null())
-    signature = table.select("row", "^sig\\..*$").rename(lambda name: name.removeprefix("sig."))
-    scores = after_segment(store, replace(segment, select=None), part_name, kept)
-    hidden = ("source", "locator", "name", "licence", "url", "turns", "media", "error", "message", "retryable", "grids")
-    return scores.drop(*hidden, strict=False).join(signature, on="row", how="inner", maintain_order="left")
-
-
-def kept_before(store: Store, branch: BranchPlan, index: int, part_name: str) -> pl.DataFrame:
-    """Base rows of a part that enter segment `index`, with turns, scores and counts so far."""
-    kept = store.read_table(branch.source_id, part_name).filter(pl.col("error").is_null())
-    for segment in branch.segments[:index]:
-        kept = after_segment(store, segment, part_name, kept)
-    return kept
 
 
 def mixture_input(store: Store, branch: BranchPlan, part_name: str) -> pl.DataFrame:

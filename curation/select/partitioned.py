@@ -77,22 +77,25 @@ class PartitionedSelect(Select):
         worst = float("-inf")
         return table[self.best].cast(pl.Float64).fill_nan(worst).fill_null(worst).to_numpy()
 
-    def base_tables(self) -> Iterator[pl.DataFrame]:
-        """`id` and the signature columns of every sample of the base, one table per file.
+    def base_files(self) -> list[Path]:
+        """Tables of the base, in order.
 
         Raises:
             RecipeError: it is no base, or was made with other settings.
         """
         if not self.base:
-            return
+            return []
         theirs, ours = _read_settings(Path(self.base))["signature"], self.signature_settings()
         if different := sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key)):
             pairs = ", ".join(f"{key} {theirs.get(key)!r} there, {ours.get(key)!r} here" for key in different)
             raise RecipeError(
                 f"{self.name}: base {self.base} was made with other settings: {pairs}. Use the same, or make it again"
             )
-        for path in sorted(Path(self.base).glob("*.parquet")):
-            yield pl.read_parquet(path, columns=["id", *self.COLUMNS], glob=False)
+        return sorted(Path(self.base).glob("*.parquet"))
+
+    def base_table(self, file: Path) -> pl.DataFrame:
+        """`id` and the signature columns of samples of the base."""
+        return pl.read_parquet(file, columns=["id", *self.COLUMNS], glob=False)
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
         """All of each group but its survivor, sorted by id, with the survivor as `duplicate_of`. Everything at once, in memory."""
@@ -100,7 +103,7 @@ class PartitionedSelect(Select):
 
         table = table.drop_nulls(self.COLUMNS)
         tables = [(table, self.scores(table), False)]
-        tables += [(theirs, np.zeros(len(theirs)), True) for theirs in self.base_tables()]
+        tables += [(theirs, np.zeros(len(theirs)), True) for theirs in map(self.base_table, self.base_files())]
         nodes = Nodes.concat([
             Nodes(ids=each["id"], scores=scores, fixed=np.full(len(each), fixed), sketches=self.sketches(each))
             for each, scores, fixed in tables

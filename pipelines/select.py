@@ -1,0 +1,237 @@
+"""Select: the tasks by which a branch's Select decides over all its samples.
+
+    select                   one worker sees all signatures at once: plain Selects, and branches of few parts
+
+    keys     run             some parts' samples, and a row for each of their keys, sorted by key, that carries what comparing needs
+    pairs    key range       samples that met under a key and are alike
+    select   once            survivors, from the pairs and the samples they name
+
+The second way is taken by a PartitionedSelect over more parts than `Plan.select_parts`. None of its tasks holds more than a run, a key
+range, or the samples that have a duplicate. Both ways give the same answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from curation.operator import Select, digest
+from curation.select.partitioned import PartitionedSelect
+from pipelines.passes import after_segment
+from pipelines.plan import BranchPlan, SegmentPlan
+from pipelines.store import Store
+
+if TYPE_CHECKING:
+    from curation.select.linking import Nodes
+
+# Rows of a row group of sorted keys: the least that a key range reads of a run.
+KEY_ROWS = 16_384
+# Runs of a Select, at most: beyond, runs grow with the branch.
+MAX_RUNS = 1024
+
+NODE_SCHEMA = {"id": pl.String, "part": pl.String, "row": pl.Int32, "score": pl.Float64, "sketch": pl.Binary}
+KEY_SCHEMA = {"key": pl.UInt64, "node": pl.UInt32, "id": pl.Binary, "score": pl.Float64, "sketch": pl.Binary}
+
+
+def runs_of(select: Select | None, part_names: Sequence[str], select_parts: int) -> list[tuple[str, tuple[str, ...]]]:
+    """Name and parts of each run of a Select; none where it decides at once. Runs of a base have no parts."""
+    if not isinstance(select, PartitionedSelect) or len(part_names) <= select_parts:
+        return []
+    size = max(select_parts, ceil(len(part_names) / MAX_RUNS))
+    cuts = [tuple(part_names[first : first + size]) for first in range(0, len(part_names), size)]
+    base = [(f"base-{number:06d}", ()) for number in range(len(select.base_files()))]
+    return [(f"{number:06d}-{digest(cut)}", cut) for number, cut in enumerate(cuts)] + base
+
+
+def decide_at_once(store: Store, branch: BranchPlan, index: int, part_names: Sequence[str]) -> dict[str, Any]:
+    """All signatures in this worker."""
+    segment = branch.segments[index]
+    assert segment.select is not None
+    table = _input(store, branch, index, part_names)
+    chosen = (
+        segment.select.choose(table.drop("part", "row"))
+        if table.height
+        else table.select("id", duplicate_of=pl.lit(None, pl.String))
+    )
+    dropped = table.select("part", "row", "id").join(chosen.select("id", "duplicate_of"), on="id", how="inner")
+    return _commit_dropped(store, segment, table.height, dropped)
+
+
+def gather_keys(store: Store, branch: BranchPlan, index: int, run: str, part_names: Sequence[str]) -> dict[str, Any]:
+    """One run of a branch, or of its Select's base."""
+    segment, select = branch.segments[index], _partitioned(branch, index)
+    if part_names:
+        table = _input(store, branch, index, part_names)
+        return write_run(store, segment.select_id, select, run, table, rows=table.height)
+    table = select.base_table(select.base_files()[int(run.removeprefix("base-"))])
+    table = table.with_columns(part=pl.lit(""), row=pl.lit(0, pl.Int32))
+    return write_run(store, segment.select_id, select, run, table, rows=0)
+
+
+def write_run(
+    store: Store, node: str, select: PartitionedSelect, run: str, table: pl.DataFrame, *, rows: int
+) -> dict[str, Any]:
+    """Commit the samples of a table and their rows by key. rows: how many samples of the branch the run stands for."""
+    if table.height:
+        base = run.startswith("base-")
+        scores = np.zeros(table.height) if base else select.scores(table)
+        table = table.with_columns(score=pl.Series(scores)).drop_nulls(select.COLUMNS)
+    nodes, keyed = pl.DataFrame(schema=NODE_SCHEMA), pl.DataFrame(schema=KEY_SCHEMA)
+    if table.height:
+        sketches = _cells("sketch", select.sketches(table))
+        nodes = table.select("id", "part", "row", "score").with_columns(sketches)
+        keys = select.keys(table)
+        order = np.argsort(keys, axis=None, kind="stable")
+        places = order // keys.shape[1]
+        carried = nodes.select(pl.col("id").str.decode("hex"), "score", "sketch")[places]
+        keyed = carried.select(
+            pl.Series("key", keys.ravel()[order]), pl.Series("node", places.astype(np.uint32)), pl.all()
+        )
+    paths = [
+        store.write_table(node, f"nodes-{run}", nodes),
+        store.write_table(node, f"keys-{run}", keyed, row_group_size=KEY_ROWS),
+    ]
+    return store.commit(node, f"keys-{run}", paths, {"rows": rows, "keys": keyed.height})
+
+
+def pairs_name(runs: Sequence[str], number: int, of: int) -> str:
+    """Name of a key range's commit: pairs name samples by their place in these very runs."""
+    return f"pairs-{digest(list(runs))}-{number}-{of}"
+
+
+def pair_range(
+    store: Store, node: str, select: PartitionedSelect, runs: Sequence[str], number: int, of: int
+) -> dict[str, Any]:
+    """Pairs of samples that are alike and share a key in the `number`-th of `of` ranges.
+
+    Samples are named by run * 2^32 + their place in it.
+    """
+    from curation.select.linking import link, shared_keys
+
+    low, high = number * 2**64 // of, (number + 1) * 2**64 // of - 1
+    wanted = pl.col("key").is_between(pl.lit(low, pl.UInt64), pl.lit(high, pl.UInt64))
+    scans = [store.scan_table(node, f"keys-{run}").filter(wanted) for run in runs]
+    keys = [scan.select("key").collect()["key"].to_numpy() for scan in scans]
+    every = np.concatenate(keys)
+    shared = np.zeros(len(every), dtype=bool)
+    shared[shared_keys(every)] = True
+    rows, begin = [], 0
+    for place, (scan, part) in enumerate(zip(scans, keys, strict=True)):
+        mine = shared[begin : begin + len(part)]
+        begin += len(part)
+        if mine.any():
+            rows.append(_shared_rows(scan, mine, place, fixed=runs[place].startswith("base-")))
+    pairs = pl.DataFrame(schema={"better": pl.Int64, "worse": pl.Int64})
+    crowded = 0
+    if rows:
+        table = pl.concat(rows)
+        first = table.unique("node", keep="any").sort("node")
+        members = first["node"].search_sorted(table["node"]).to_numpy().astype(np.int64)
+        nodes = _nodes(first)
+        found = link(table["key"].to_numpy(), members, nodes, nodes.ranks(), low=select.alike)
+        names, crowded = first["node"].to_numpy(), found.crowded
+        pairs = (
+            pl.DataFrame({"better": names[found.better], "worse": names[found.worse]}).unique().sort("worse", "better")
+        )
+    name = pairs_name(runs, number, of)
+    path = store.write_table(node, name, pairs)
+    return store.commit(node, name, [path], {"pairs": pairs.height, "crowded": crowded})
+
+
+def decide_by_pairs(
+    store: Store, segment: SegmentPlan, select: PartitionedSelect, runs: Sequence[str], of: int
+) -> dict[str, Any]:
+    """Survivors from all pairs; holds the samples that occur in one."""
+    from curation.select.linking import Pairs, survivors
+
+    node = segment.select_id
+    tables = [store.read_table(node, pairs_name(runs, number, of)) for number in range(of)]
+    pairs = pl.concat(tables).unique()
+    named = np.unique(np.concatenate([pairs["better"].to_numpy(), pairs["worse"].to_numpy()])).astype(np.int64)
+    rows, total = [], 0
+    for place, run in enumerate(runs):
+        total += store.facts(node, f"keys-{run}")["rows"]
+        begin, end = np.searchsorted(named, [place << 32, (place + 1) << 32])
+        if end > begin:
+            chosen = store.read_table(node, f"nodes-{run}")[named[begin:end] & 0xFFFFFFFF]
+            rows.append(chosen.with_columns(fixed=pl.lit(run.startswith("base-"))))
+    dropped = pl.DataFrame(schema={"part": pl.String, "row": pl.Int32, "id": pl.String, "duplicate_of": pl.String})
+    if rows:
+        table = pl.concat(rows)
+        nodes = _nodes(table)
+        dense = Pairs(
+            better=np.searchsorted(named, pairs["better"].to_numpy()),
+            worse=np.searchsorted(named, pairs["worse"].to_numpy()),
+        )
+        stands = survivors(dense, nodes, nodes.ranks(), low=select.alike)
+        gone = np.flatnonzero(stands != np.arange(len(nodes)))
+        dropped = table[gone].select("part", "row", "id").with_columns(duplicate_of=table["id"].gather(stands[gone]))
+    return _commit_dropped(store, segment, total, dropped)
+
+
+def _shared_rows(scan: pl.LazyFrame, shared: np.ndarray, place: int, *, fixed: bool) -> pl.DataFrame:
+    """The rows of a run whose keys are shared, with their samples' names."""
+    rows = scan.collect().filter(pl.Series(shared))
+    named = (pl.lit(place << 32, pl.Int64) + pl.col("node").cast(pl.Int64)).alias("node")
+    return rows.with_columns(named, fixed=pl.lit(fixed))
+
+
+def _nodes(table: pl.DataFrame) -> "Nodes":
+    from curation.select.linking import Nodes
+
+    cells = table["sketch"].to_arrow().cast(pa.large_binary())
+    _, offsets, data = cells.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[cells.offset :][: len(cells) + 1]
+    sketches = np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]].reshape(len(table), -1)
+    return Nodes(ids=table["id"], scores=table["score"].to_numpy(), fixed=table["fixed"].to_numpy(), sketches=sketches)
+
+
+def _input(store: Store, branch: BranchPlan, index: int, part_names: Sequence[str]) -> pl.DataFrame:
+    """What a Select sees of some parts, and where each sample stands."""
+    tables = [select_input(store, branch, index, name).with_columns(part=pl.lit(name)) for name in part_names]
+    # A part of which nothing is left has no signatures, not even their columns.
+    tables = [table for table in tables if table.height] or tables[:1]
+    return pl.concat(tables, how="vertical_relaxed")
+
+
+def select_input(store: Store, branch: BranchPlan, index: int, part_name: str) -> pl.DataFrame:
+    """What a Select sees of one part: row, id, signature columns, and every score so far."""
+    kept = kept_before(store, branch, index, part_name)
+    segment = branch.segments[index]
+    table = store.read_table(segment.id, part_name).filter(pl.col("node").is_null())
+    signature = table.select("row", "^sig\\..*$").rename(lambda name: name.removeprefix("sig."))
+    scores = after_segment(store, replace(segment, select=None), part_name, kept)
+    hidden = ("source", "locator", "name", "licence", "url", "turns", "media", "error", "message", "retryable", "grids")
+    return scores.drop(*hidden, strict=False).join(signature, on="row", how="inner", maintain_order="left")
+
+
+def kept_before(store: Store, branch: BranchPlan, index: int, part_name: str) -> pl.DataFrame:
+    """Base rows of a part that enter segment `index`, with turns, scores and counts so far."""
+    kept = store.read_table(branch.source_id, part_name).filter(pl.col("error").is_null())
+    for segment in branch.segments[:index]:
+        kept = after_segment(store, segment, part_name, kept)
+    return kept
+
+
+def _partitioned(branch: BranchPlan, index: int) -> PartitionedSelect:
+    select = branch.segments[index].select
+    assert isinstance(select, PartitionedSelect)
+    return select
+
+
+def _cells(name: str, rows: np.ndarray) -> pl.Series:
+    """Rows of bytes as binary cells."""
+    cells = pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, pa.py_buffer(rows)])
+    return pl.Series(name, cells, dtype=pl.Binary)
+
+
+def _commit_dropped(store: Store, segment: SegmentPlan, seen: int, dropped: pl.DataFrame) -> dict[str, Any]:
+    assert segment.select is not None
+    path = store.write_table(segment.select_id, "dropped", dropped.sort("part", "row"))
+    counts = {"seen": seen, "kept": seen - dropped.height, "dropped": {segment.select.VERDICT: dropped.height}}
+    nodes = {segment.select.name: counts | {"quarantined": 0}}
+    return store.commit(segment.select_id, "dropped", [path], {"nodes": nodes})

@@ -1,0 +1,142 @@
+"""Selects that are taken in partitions: the same answer as at once, for any runs, key ranges, workers and interruptions."""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+from run_checks import digests, ledger
+
+from curation.filters import Words
+from curation.operator import PartLimits, Select
+from curation.select import MinHashDedup
+from curation.sources import JsonlSource
+from pipelines.plan import Plan, make_plan
+from pipelines.recipe import Recipe, branch
+from pipelines.run import run
+
+DEDUP = MinHashDedup(size=3, jaccard=0.6, best="Words")
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 texts: families of edits, chains, exact copies, short and empty ones; in two files, whose order can be turned."""
+    generator = random.Random(5)
+    lines = []
+    for _ in range(60):
+        words = [f"w{generator.randrange(3000)}" for _ in range(generator.randrange(1, 60))]
+        for _ in range(5):
+            words = [w if generator.random() > 0.04 else f"w{generator.randrange(3000)}" for w in words]
+            lines.append(json.dumps({"id": f"t{len(lines)}", "text": " ".join(words)}))
+    generator.shuffle(lines)
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "a.jsonl").write_text("\n".join(lines[:170]) + "\n")
+    (folder / "b.jsonl").write_text("\n".join(lines[170:]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def plan(texts: Path, tmp_path: Path) -> Callable[..., Plan]:
+    def make(name: str, select: Select = DEDUP, *, data: Path = texts, rows: int = 17, **options: int) -> Plan:
+        recipe = Recipe(stage="stage1", branches=(branch("text", JsonlSource(str(data)), Words(low=2), select),))
+        made = make_plan(recipe, tmp_path / name, data=str(data), limits=PartLimits(rows=rows))
+        return replace(made, **options)  # pyright: ignore[reportArgumentType]
+
+    return make
+
+
+def commits(plan: Plan) -> dict[str, int]:
+    """Markers of the Select's tasks and when they were written."""
+    folder = plan.out / "work" / plan.branches[0].segments[0].select_id
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+
+
+def fates(out: Path) -> pl.DataFrame:
+    return ledger(out).select("id", "decision", "reason", "duplicate_of", "Words").sort("id")
+
+
+@pytest.mark.parametrize(
+    ("parts", "keys", "rows", "workers"), [(1, 50, 17, 0), (3, 400, 17, 2), (5, 10_000, 9, 0), (2, 1, 90, 0)]
+)
+def test_partitions_change_nothing(plan: Callable[..., Plan], parts: int, keys: int, rows: int, workers: int) -> None:
+    at_once = plan("once")
+    run(at_once, workers=0, quiet=True)
+    cut = plan("cut", rows=rows, select_parts=parts, select_keys=keys)
+    run(cut, workers=workers, quiet=True)
+    assert set(commits(at_once)) == {"dropped.json"}
+    assert len(commits(cut)) > 3 or keys == 1
+    assert digests(cut.out) == digests(at_once.out)
+    assert fates(cut.out).equals(fates(at_once.out))
+    assert fates(cut.out)["duplicate_of"].drop_nulls().len() > 100
+
+
+def test_the_order_of_samples_changes_no_survivor(plan: Callable[..., Plan], texts: Path, tmp_path: Path) -> None:
+    """Ids cover the place a sample was read from, so survivors are told by what decides between them: the score."""
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    lines = [line for path in sorted(texts.iterdir()) for line in path.read_text().splitlines()]
+    # Scores that differ within a family, so that no id decides.
+    told = [
+        json.dumps(json.loads(line) | {"text": json.loads(line)["text"] + " end" * (n % 5)})
+        for n, line in enumerate(lines)
+    ]
+    for name, some in (("one", told), ("other", told[::-1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "texts.jsonl").write_text("\n".join(some) + "\n")
+    kept = []
+    for name in ("one", "other"):
+        made = plan(f"out-{name}", DEDUP, data=tmp_path / name, select_parts=2, select_keys=300)
+        run(made, workers=0, quiet=True)
+        rows = ledger(made.out)
+        kept.append(rows.filter(pl.col("decision") == "kept").select("origin", "Words").sort("origin"))
+    ties = [set(rows["origin"]) for rows in kept]
+    assert sorted(kept[0]["Words"]) == sorted(kept[1]["Words"])
+    assert len(ties[0] ^ ties[1]) <= 0.1 * len(ties[0])
+
+
+def test_an_interrupted_select_goes_on_where_it_was(plan: Callable[..., Plan]) -> None:
+    made = plan("out", select_parts=2, select_keys=200)
+    run(made, workers=0, quiet=True)
+    wanted, written = digests(made.out), commits(made)
+    folder = made.out / "work" / made.branches[0].segments[0].select_id
+    pairs = sorted(name for name in written if name.startswith("pairs"))
+    runs = sorted(name for name in written if name.startswith("keys"))
+    assert len(pairs) > 3
+    assert len(runs) > 3
+    for lost in (["dropped.json"], ["dropped.json", *pairs[1:]], ["dropped.json", *pairs, *runs[2:]]):
+        (made.out / "manifest.json").unlink()
+        for name in lost:
+            (folder / name).unlink()
+        run(made, workers=0, quiet=True)
+        assert digests(made.out) == wanted
+        again = commits(made)
+        assert {name for name in again if again[name] != written[name]} == set(lost)
+        written = again
+
+
+def test_a_damaged_run_is_gathered_again(plan: Callable[..., Plan]) -> None:
+    made = plan("out", select_parts=4, select_keys=500)
+    run(made, workers=0, quiet=True)
+    wanted = digests(made.out)
+    folder = made.out / "work" / made.branches[0].segments[0].select_id
+    damaged = min(folder.glob("keys-*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    (made.out / "manifest.json").unlink()
+    (folder / "dropped.json").unlink()
+    for marker in folder.glob("pairs-*.json"):
+        marker.unlink()
+    run(made, workers=0, quiet=True)
+    assert digests(made.out) == wanted
+
+
+def test_a_branch_of_which_nothing_is_left_passes(plan: Callable[..., Plan], tmp_path: Path) -> None:
+    data = tmp_path / "empty"
+    data.mkdir()
+    (data / "texts.jsonl").write_text("".join(json.dumps({"id": str(n), "text": "one"}) + "\n" for n in range(40)))
+    made = plan("out", data=data, rows=5, select_parts=2, select_keys=10)
+    manifest = run(made, workers=0, quiet=True).manifest
+    assert manifest.shards == ()
+    assert set(ledger(made.out)["reason"]) == {"Words.below"}
