@@ -57,7 +57,12 @@ def main() -> None:
         files = list((out / "ledger").iterdir())
         size = sum(path.stat().st_size for path in files)
         done = subprocess.run(
-            [sys.executable, "-c", CHILD, str(out)], check=True, capture_output=True, text=True, cwd=ROOT, env=os.environ
+            [sys.executable, "-c", CHILD, str(out)],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ,
         )
         facts = json.loads(done.stdout)
     print(f"{arguments.rows:,} ledger rows in {len(files):,} files ({size / 1e6:,.0f} MB)")
@@ -119,7 +124,10 @@ def ledger_rows(random: np.random.Generator, branch: str, part: str, rows: int) 
     bad = alive & (random.random(rows) < 0.001)
     node[bad], reason[bad] = "Decodable", "Decodable.error"
     alive &= ~bad
-    counts = [np.where(alive, random.integers(low, high, rows), 0) for low, high in ((8, 900), (8, 500), (64, 3000), (64, 3000))]
+    counts = [
+        np.where(alive, random.integers(low, high, rows), 0)
+        for low, high in ((8, 900), (8, 500), (64, 3000), (64, 3000))
+    ]
     text, loss, patches, visual = (pl.Series(values=c, dtype=pl.Int32) for c in counts)
     return pl.DataFrame({
         "id": ids, "branch": branch, "source": f"{branch}-*.parquet", "origin": [f"{branch}_{part}_{i:07d}" for i in range(rows)],

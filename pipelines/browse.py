@@ -1,5 +1,6 @@
 """Browse: a dataset's ledger in memory, searched and paged."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from pipelines.ledger import scan_ledger
 from pipelines.query import QueryError, parse_condition
 from pipelines.samples import FoundSample, SampleFinder
 
+_TEXTUAL = re.compile(r"like|length|lower|upper|_with|coalesce", re.IGNORECASE)
 # Few values, many rows: held once each.
 REPEATED = ("branch", "source", "part", "decision", "node", "reason", "shard", "licence")
 
@@ -65,6 +67,8 @@ class DatasetView:
         expression = parse_condition(condition, self.columns)
         places = pl.int_range(pl.len()).alias("place")
         query = self.table.lazy().select(places, *([pl.col(sort)] if sort else []), *self._named(condition, sort))
+        if _TEXTUAL.search(condition):  # equality is ten times as fast on the codes
+            query = query.with_columns(pl.selectors.categorical().cast(pl.String))
         try:
             if expression is not None:
                 query = query.filter(expression)
@@ -77,8 +81,10 @@ class DatasetView:
             ) from None
         total = hits.height
         if sort:
-            best = hits.top_k(offset + limit, by=sort, reverse=not descending) if total > offset + limit else hits
-            hits = best.sort([sort, "place"], descending=[descending, False])
+            # Among equal values the ledger's order decides, so that pages never overlap.
+            by, reverse = [sort, "place"], [not descending, True]
+            best = hits.top_k(offset + limit, by=by, reverse=reverse) if total > offset + limit else hits
+            hits = best.sort(by, descending=[descending, False])
         page = hits["place"].slice(offset, limit)
         return Found(total=total, rows=self.table[page].to_dicts())
 

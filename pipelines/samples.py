@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from curation.media.read import read_reference
 from curation.sample import Reference, Turn, turns_from_json
 from curation.shards import index_path
-from pipelines.store import Store
+from pipelines.store import Store, read_frame, scan_frames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class SampleFinder:
         for shard, ids in _grouped(rows, "shard"):
             path = self.directory / "shards" / Path(shard).name
             if path.is_file() and index_path(path).is_file():
-                index = pl.read_parquet(index_path(path), columns=["key", "members", "media"], glob=False)
+                index = read_frame(index_path(path), ["key", "members", "media"])
                 for row in index.filter(pl.col("key").is_in(ids)).iter_rows(named=True):
                     found[row["key"]] = _from_shard(path, row)
         return found
@@ -73,7 +73,7 @@ class SampleFinder:
             for path in sorted(Store(root=self.directory).work.glob(f"*/{part}.parquet")):
                 if _is_base(path):
                     columns = ["id", "turns", "media"]
-                    table = pl.scan_parquet(path, glob=False).filter(pl.col("id").is_in(ids)).select(columns).collect()
+                    table = scan_frames([path]).filter(pl.col("id").is_in(ids)).select(columns).collect()
                     found |= {row["id"]: _from_base(row) for row in table.iter_rows(named=True) if row["turns"]}
         return found
 
@@ -89,7 +89,8 @@ def _grouped(rows: Iterable[Mapping[str, Any]], column: str) -> list[tuple[str, 
 @lru_cache(maxsize=4096)
 def _is_base(path: Path) -> bool:
     """Whether a table of the working files holds what a source read (see `pipelines.tables`)."""
-    return {"id", "locator", "turns", "media"} <= set(pq.read_schema(path).names)
+    with path.open("rb") as file:
+        return {"id", "locator", "turns", "media"} <= set(pq.read_schema(file).names)
 
 
 def _from_shard(path: Path, row: Mapping[str, Any]) -> FoundSample:

@@ -5,6 +5,7 @@ and from directories that whoever started the server named; pictures are decoded
 """
 
 import re
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -56,6 +57,11 @@ class DatasetServer(ThreadingHTTPServer):
         """Where to look."""
         return f"http://{self.server_address[0]}:{self.server_port}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader that went away before its answer came is no fault; anything else is shown."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
     def server_close(self) -> None:
         """Stop listening, and end the decoder."""
         super().server_close()
@@ -75,6 +81,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if address.path == "/":
                 self._page(self._search(parse_qs(address.query, max_num_fields=8)))
+            elif address.path == "/favicon.ico":
+                self._answer(HTTPStatus.NO_CONTENT, b"")
             elif sample:
                 self._sample(sample[1])
             elif medium:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from charts import Bounds
 from pipelines.report.material import Material
 from pipelines.report.sketch import Sketch
+from pipelines.store import scan_frames
 
 BATCH_ROWS = 200_000
 SAMPLE = 4_000  # rows per branch
@@ -54,7 +55,7 @@ class Survey:
 def survey(material: Material, *, batch_rows: int = BATCH_ROWS) -> Survey:
     """Survey a dataset's ledger."""
     files = sorted((material.directory / "ledger").glob("*.parquet"))
-    sizes = [pq.read_metadata(path).num_rows for path in files]
+    sizes = [_rows(path) for path in files]
     columns = list(dict.fromkeys([*_NEEDED, *material.scores]))
     building = _Building(material, _edges(material, files, sizes, columns, batch_rows))
     for batch in _batches(files, sizes, columns, batch_rows):
@@ -92,15 +93,9 @@ class _Building:
                 lengths.add(values, np.ones(len(values), dtype=bool), np.zeros(len(values), dtype=bool))
 
     def _sample(self, batch: pl.DataFrame) -> None:
-        pool = pl.concat([self.result.sample, batch]) if self.result.sample.height else batch
-        self.result.sample = pool.sort("id").group_by("branch", maintain_order=True).head(SAMPLE).select(batch.columns)
-        lost = batch.filter(pl.col("reason").is_not_null()).select(
-            ["id", "branch", "part", "shard", "decision", "node", "reason"]
-        )
-        pool = pl.concat([self.result.examples, lost]) if self.result.examples.height else lost
-        self.result.examples = (
-            pool.sort("id").group_by("branch", "reason", maintain_order=True).head(EXAMPLES).select(lost.columns)
-        )
+        lost = batch.filter(pl.col("reason").is_not_null()).select("id", "branch", "decision", "reason")
+        self.result.sample = _smallest(self.result.sample, batch, ["branch"], SAMPLE)
+        self.result.examples = _smallest(self.result.examples, lost, ["branch", "reason"], EXAMPLES)
 
     def _measure(
         self, branch: str, score: str, sketch: Sketch, rows: pl.DataFrame, kept: np.ndarray, ended: np.ndarray
@@ -147,6 +142,21 @@ class _Building:
         return result
 
 
+def _smallest(known: pl.DataFrame, more: pl.DataFrame, by: list[str], count: int) -> pl.DataFrame:
+    """The `count` rows of smallest id in each group."""
+    if known.height:
+        # Most rows come too late: those above the largest id of a full group need no sorting.
+        full = (
+            known.group_by(by)
+            .agg(pl.len().alias("rows"), pl.col("id").max().alias("limit"))
+            .filter(pl.col("rows") >= count)
+        )
+        limited = more.join(full.select(*by, "limit"), on=by, how="left")
+        more = limited.filter(pl.col("limit").is_null() | (pl.col("id") < pl.col("limit"))).drop("limit")
+        more = pl.concat([known, more.select(known.columns)])
+    return more.sort("id").group_by(by, maintain_order=True).head(count).select(more.columns)
+
+
 def _edges(material: Material, files: list[Path], sizes: list[int], columns: list[str], rows: int) -> dict[Key, Sketch]:
     """Empty sketches whose edges suit a first look at files spread over the whole ledger."""
     every = max(1, sum(sizes) // rows)
@@ -171,6 +181,11 @@ def _sketches(material: Material, branch: str, rows: pl.DataFrame, known: Contai
     return sketches
 
 
+def _rows(path: Path) -> int:
+    with path.open("rb") as file:
+        return pq.read_metadata(file).num_rows
+
+
 def _lengths(rows: pl.DataFrame) -> np.ndarray:
     return (
         rows.select(pl.col("text_tokens") + pl.col("visual_tokens_kept"))
@@ -188,12 +203,12 @@ def _batches(files: list[Path], sizes: list[int], columns: list[str], rows: int)
     for path, size in zip(files, sizes, strict=True):
         if size > rows:
             for offset in range(0, size, rows):
-                yield pl.scan_parquet(path, glob=False).select(columns).slice(offset, rows).collect()
+                yield scan_frames([path]).select(columns).slice(offset, rows).collect()
             continue
         if held + size > rows and group:
-            yield pl.read_parquet(group, columns=columns, glob=False)
+            yield scan_frames(group).select(columns).collect()
             group, held = [], 0
         group.append(path)
         held += size
     if group:
-        yield pl.read_parquet(group, columns=columns, glob=False)
+        yield scan_frames(group).select(columns).collect()

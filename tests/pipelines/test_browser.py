@@ -51,7 +51,9 @@ def check(browser: Browser, page: Path) -> None:
 def move(browser: Browser, score: str, side: str, position: int) -> dict[str, str]:
     """Set a slider and read what the block says."""
     root = f"document.getElementById({json.dumps('score-' + score)})"
-    browser.run(f"(() => {{ const i = {root}.querySelector('input.{side}'); i.value = {position}; i.dispatchEvent(new Event('input')); }})()")
+    browser.run(
+        f"(() => {{ const i = {root}.querySelector('input.{side}'); i.value = {position}; i.dispatchEvent(new Event('input')); }})()"
+    )
     names = ("low-value", "high-value", "passes", "change", "stays")
     return {name: browser.run(f"{root}.querySelector('.{name}').textContent") for name in names}
 
@@ -95,7 +97,12 @@ def test_hostile_captions_stay_text(browser: Browser, tmp_path: Path) -> None:
     run(make_plan(Recipe(stage="stage1", branches=(branch("text", source, Words(low=2)),)), out), workers=0, quiet=True)
     check(browser, out / "report.html")
     assert browser.run("document.querySelectorAll('script:not([type])').length") == 1
-    assert browser.run("document.querySelectorAll('main b, main svg:not(.marks), main img').length - document.querySelectorAll('.link b, figcaption b').length") == 0
+    assert (
+        browser.run(
+            "document.querySelectorAll('main b, main svg:not(.marks), main img').length - document.querySelectorAll('.link b, figcaption b').length"
+        )
+        == 0
+    )
     assert HOSTILE in browser.run("[...document.querySelectorAll('.caption')].map(e => e.textContent).join('|')")
     assert HOSTILE in browser.run("[...document.querySelectorAll('summary')].map(e => e.textContent).join('|')")
     assert not any(e.get("method") == "Page.javascriptDialogOpening" for e in browser.events)
@@ -116,9 +123,13 @@ def test_the_report_of_the_real_corpus_renders(browser: Browser, tmp_path: Path)
     data = os.environ.get("VL3_CORPUS", "")
     if not data:
         pytest.skip("set VL3_CORPUS to the real corpus")
-    images = branch("image_text", ParquetSource(f"{data}/image_text-*.parquet", id="id"), Words(low=3), ShortSide(low=64))
+    images = branch(
+        "image_text", ParquetSource(f"{data}/image_text-*.parquet", id="id"), Words(low=3), ShortSide(low=64)
+    )
     texts = branch("text", ParquetSource(f"{data}/text-*.parquet", image="", id="id"), Words(low=20))
-    plan = make_plan(Recipe(stage="stage2", branches=(images, texts)), tmp_path / "out", limits=PartLimits(rows=400), limit=400)
+    plan = make_plan(
+        Recipe(stage="stage2", branches=(images, texts)), tmp_path / "out", limits=PartLimits(rows=400), limit=400
+    )
     run(plan, workers=0, quiet=True)
     check(browser, tmp_path / "out" / "report.html")
     assert browser.run("document.images.length") > 20

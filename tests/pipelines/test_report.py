@@ -187,7 +187,9 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.names[tag] += 1
         for name, value in attrs:
-            if name.startswith("on") or (name in ("src", "href") and not (value or "").startswith(("data:image/jpeg", "#"))):
+            if name.startswith("on") or (
+                name in ("src", "href") and not (value or "").startswith(("data:image/jpeg", "#"))
+            ):
                 self.risky.append((name, value))
 
 
