@@ -15,7 +15,7 @@ _SUFFIX = r"(?:jpe?g|png|gif|webp|bmp|tiff?|svg|avif|heic|mp4|mov|avi|mkv|webm|p
 _CAMERA = r"(?:img|dsc[fn]?|dscn|dji|gopr|pxl|mvi|vid|p\d{3}|screen[ _-]?shot|photo|image|picture|pic|untitled|scan|capture|whatsapp image)"
 _FILE_NAME = "(?i)^\\s*(?:" + "|".join((
     rf"[^\n]*[^\s.]\.{_SUFFIX}",  # a name with a media suffix
-    rf"{_CAMERA}[ _-]*(?:at[ _-]*)?[\d(][\d\s_().:-]*",  # what cameras and programs call their pictures, with its number
+    rf"{_CAMERA}[ _-]*(?:at[ _-]*)?[\d(](?:[\d\s_().:-]|at )*",  # what cameras and programs call their pictures, with its number
     r"[0-9a-f]{12,}|[\d_.-]{3,}|\w+(?:[_-]\w+)*[_-]\d{2,}",  # one word of digits, hexadecimal or parts that end in a number
 )) + ")\\s*$"  # fmt: skip
 _FILLER = (

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +42,9 @@ class Language(Filter):
             RecipeError: it does not know the language.
         """
         try:
-            from py3langid.langid import MODEL_FILE, LanguageIdentifier
+            identifier = _identifier()
         except ImportError as error:
             raise OperatorError(f"{self.name}: py3langid is missing ({error}): pip install 'vl3[text]'") from error
-        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
         if self.language not in identifier.labels:
             known = ", ".join(sorted(identifier.labels))
             raise RecipeError(f"{self.name}: no such language; wanted one of {known}")
@@ -55,7 +56,15 @@ class Language(Filter):
         return measure
 
 
-def _probability(identifier, text: str, language: str) -> float:
+@cache
+def _identifier() -> Any:
+    """One per process, whatever the languages."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+def _probability(identifier: Any, text: str, language: str) -> float:
     if not any(character.isalpha() for character in text):
         return float("nan")
     return dict(identifier.rank(text))[language]

@@ -21,7 +21,7 @@ _PHONE = re.compile(
     re.ASCII,
 )
 _KEY = re.compile(
-    r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[\s\S]{0,16384}?-----END [A-Z ]{0,32}PRIVATE KEY-----"
+    r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----(?:(?!-----)[\s\S]){0,16384}-----END [A-Z ]{0,32}PRIVATE KEY-----"
     r"|(?<![\w-])(?:AKIA[0-9A-Z]{16}|ASIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_\w{22,255}|glpat-[\w-]{20,64}"
     r"|xox[abprs]-[\w-]{10,255}|sk-(?:[A-Za-z]+-)?[\w-]{20,255}|hf_[A-Za-z0-9]{30,64}|AIza[\w-]{35}|[rs]k_live_[A-Za-z0-9]{16,255}"
     r"|eyJ[\w-]{8,2048}\.eyJ[\w-]{8,4096}\.[\w-]{8,1024})(?![\w-])",
