@@ -10,7 +10,7 @@ from pathlib import Path
 
 from curation.operator import ContractError, OperatorError, PartLimits, RecipeError
 from curation.uris import directory
-from pipelines import commands, looking
+from pipelines import commands, looking, measure
 
 DONE, FAULT, USAGE, FAILED = 0, 1, 2, 3
 
@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--out", type=directory, default=directory("out"), help="say what is already done there")
     plan.add_argument("--json", action="store_true", help="for machines")
     run.add_argument("--out", type=directory, required=True, help="the dataset directory")
+    run.add_argument("--budget", type=_positive, help="size of the whole mixture, in its unit (default: all there is)")
     run.add_argument(
         "--allow-missing", action="store_true", help="go without corpora that are not there; recorded in the manifest"
     )
@@ -98,6 +99,10 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--media", type=Path, action="append", default=[], metavar="DIR", help="also show media of dropped samples from there"
     )
+    numbers = _command(commands_, "measure", measure.measure, "all measures of a few files, as a table")
+    numbers.add_argument("files", metavar="FILE", type=Path, nargs="+", help="pictures, clips, .txt, .jsonl")
+    numbers.add_argument("--lines", type=_positive, default=8, help="read so many lines of a .jsonl (%(default)s)")
+    numbers.add_argument("--json", action="store_true", help="for machines")
     explain = _on_dataset(commands_, "explain", commands.explain, "the fate of one sample, node by node")
     explain.add_argument("sample", metavar="ID|ORIGIN", help="sample id, or the id its source gave it")
     verify = _on_dataset(commands_, "verify", commands.verify, "check everything a trainer relies on; exit 1 on fault")

@@ -27,6 +27,8 @@ def resolve(options: argparse.Namespace) -> tuple[Plan, str]:
     recipe = load_recipe(options.recipe, options.data)
     if options.seed is not None:
         recipe = dataclasses.replace(recipe, seed=options.seed)
+    if getattr(options, "budget", None) and recipe.mixture:
+        recipe = dataclasses.replace(recipe, mixture=dataclasses.replace(recipe.mixture, budget=options.budget))
     limits = PartLimits(rows=options.part_rows)
     seconds = getattr(options, "sample_seconds", 60.0)
     plan = make_plan(
