@@ -115,13 +115,17 @@ def clips_table(patterns: list[str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def recall(dedup: PerceptualDedup, pictures: list[tuple[str, np.ndarray]], change: Transform) -> tuple[float, list[Any]]:
+def recall(
+    dedup: PerceptualDedup, pictures: list[tuple[str, np.ndarray]], change: Transform
+) -> tuple[float, list[Any]]:
     """Share of altered copies found, and pairs of a copy with another picture than its own."""
     copies = [(f"{name}~", change(pixels)) for name, pixels in pictures]
     dropped = dedup.choose(pl.concat([table_of(pictures), table_of(copies)]))
     pairs = list(dropped.iter_rows())
     own = {frozenset((a.rstrip("~"), b.rstrip("~"))) for a, b in pairs}
-    return sum(frozenset((name,)) in own for name, _ in pictures) / len(pictures), [p for p in pairs if p[0].rstrip("~") != p[1].rstrip("~")]
+    return sum(frozenset((name,)) in own for name, _ in pictures) / len(pictures), [
+        p for p in pairs if p[0].rstrip("~") != p[1].rstrip("~")
+    ]
 
 
 def contact_sheet(dropped: pl.DataFrame, pixels: dict[str, np.ndarray], path: Path) -> None:
@@ -163,7 +167,9 @@ def main() -> None:
     chosen = time.process_time() - start
     kinds = {name: kind for name, kind, _ in loaded}
     counts = {kind: sum(kinds[name] == kind for name in dropped["id"]) for kind in sorted(set(kinds.values()))}
-    print(f"{len(loaded):,} pictures: dropped {counts}; {len(loaded) / signed:,.0f} signatures/s, choose {chosen:.1f} CPU s")
+    print(
+        f"{len(loaded):,} pictures: dropped {counts}; {len(loaded) / signed:,.0f} signatures/s, choose {chosen:.1f} CPU s"
+    )
     contact_sheet(dropped, {name: pixels for name, _, pixels in loaded}, options.out / "groups.png")
     photos = [(name, pixels) for name, kind, pixels in loaded if kind == "photo"][:: options.every]
     figures = {}

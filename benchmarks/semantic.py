@@ -34,8 +34,10 @@ def write_vectors(path: Path, *, rows: int, width: int, cosine: float, spread: f
         for begin in range(0, rows, 50_000):
             count = min(50_000, rows - begin)
             noise = unit(random.standard_normal((count, width), dtype=np.float32))
-            block = noise if math.isinf(spread) else unit(centres[random.integers(0, len(centres), count)] + spread * noise)
-            late = np.arange(count // 2, count)[:: 25]
+            block = (
+                noise if math.isinf(spread) else unit(centres[random.integers(0, len(centres), count)] + spread * noise)
+            )
+            late = np.arange(count // 2, count)[::25]
             early = random.integers(0, count // 2, len(late))
             wanted = random.uniform(cosine + 0.002, 1.0, len(late)).astype(np.float32)[:, None]
             aside = random.standard_normal((len(late), width), dtype=np.float32)
@@ -82,12 +84,18 @@ def main() -> None:
             print(f"{name:12} {figures[name][0]:8.1f} s since the start, {figures[name][1]:8.1f} CPU s", flush=True)
 
         count = default_clusters(options.rows)
-        sample = vectors[np.sort(np.random.default_rng(1).choice(options.rows, min(options.rows, 64 * count), replace=False))]
+        sample = vectors[
+            np.sort(np.random.default_rng(1).choice(options.rows, min(options.rows, 64 * count), replace=False))
+        ]
         clusters = fit_clusters(np.random.default_rng(2).permutation(sample), count)
         lap("k-means")
         best, _ = nearest_before(vectors, np.arange(options.rows), clusters, visited=options.visited)
         lap("neighbours")
-        kept = within_quota(clusters.nearest(vectors, 1)[:, 0], np.random.default_rng(3).random(options.rows), quota=options.rows // count // 2)
+        kept = within_quota(
+            clusters.nearest(vectors, 1)[:, 0],
+            np.random.default_rng(3).random(options.rows),
+            quota=options.rows // count // 2,
+        )
         lap("balance")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         cosines = np.einsum("nd,nd->n", unit(vectors[planted]), unit(vectors[sources]))
@@ -97,10 +105,16 @@ def main() -> None:
         exact = brute_force(vectors, rows)
         near = exact >= options.cosine
         agree = float((best[rows[near]] >= exact[near] - 1e-3).mean()) if near.any() else math.nan
-    figures |= {"clusters": len(clusters), "recall": recall, "brute_force_near": int(near.sum()), "brute_force_agree": agree}
+    figures |= {
+        "clusters": len(clusters),
+        "recall": recall,
+        "brute_force_near": int(near.sum()),
+        "brute_force_agree": agree,
+    }
     figures |= {"peak_mib": peak, "peak_mib_before": before, "kept_by_balance": int(kept.sum())}
-    print(f"{options.rows:,} x {options.width}, {len(clusters):,} clusters, {options.visited} visited: recall {recall:.4f} of {int(wanted.sum()):,} planted")
-    print(f"brute force: {int(near.sum())} of {len(rows):,} have a neighbour, {agree:.4f} of them found; peak {peak:,} MiB; balance kept {int(kept.sum()):,}")
+    print(f"{options.rows:,} x {options.width}, {len(clusters):,} clusters, {options.visited} visited")
+    print(f"recall {recall:.4f} of {int(wanted.sum()):,} planted; balance kept {int(kept.sum()):,}; peak {peak:,} MiB")
+    print(f"brute force: {int(near.sum())} of {len(rows):,} have a neighbour, {agree:.4f} of them found")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
 

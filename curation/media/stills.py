@@ -9,11 +9,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from curation.media.limits import MAX_FRAME_PIXELS, check_size
-from curation.media.video import (
-    MAX_PACKETS,
-    _check_stream,  # pyright: ignore[reportPrivateUsage]  one set-up of the decoder, one set of limits
-    _opened,  # pyright: ignore[reportPrivateUsage]
-)
+from curation.media.video import MAX_PACKETS, open_video
 from curation.sample import SampleError
 
 
@@ -31,8 +27,9 @@ def grey_stills(data: bytes, *, rate: float, side: int, most: int) -> tuple[np.n
     """
     times: list[float] = []
     stills: list[np.ndarray] = []
-    with _opened(data) as (container, stream, video_format):
-        _check_stream(container, stream, video_format)
+    with open_video(data) as (container, stream, video_format):
+        size = stream.codec_context.width, stream.codec_context.height
+        check_size(*size, what=video_format, limit=MAX_FRAME_PIXELS)
         stream.codec_context.skip_frame = "NONREF"
         first, due = None, 0.0
         for frame in _frames(container, stream):

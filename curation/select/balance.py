@@ -65,10 +65,10 @@ class ClusterBalance(Select):
 class Balance(Select):
     """Keeps at most so many samples of each value of a column.
 
-    by: "source", "licence", "media" (kinds, as "image image"), or the name of a score; edges: where scores are cut into
-    ranges. quota: samples per value; quotas: other numbers for some values. Or total: samples in all, shared out by
-    `weights` (1 where a value is not named); what a value cannot fill goes to the others. best: the highest scores are
-    taken first; weight: score by which the random choice is weighted. Nulls of the column are a value of their own.
+    by: "source", "licence", "media" (kinds, as "image image"), or the name of a score. edges: where scores are cut into
+    ranges, each with its upper edge. quota: samples per value; quotas: other numbers for some values. Or total: samples in
+    all, shared out by `weights` (1 where a value is not named); what a value cannot fill goes to the others. best: the
+    highest scores are taken first. weight: score by which the random choice is weighted. Nulls are a value of their own.
 
     Without `best` the choice is a function of seed and id, so that it is stable when samples are added: those that stay
     within the quota are among those that were.
@@ -88,7 +88,9 @@ class Balance(Select):
 
     def __post_init__(self) -> None:
         if (self.total is None) == (self.quota is None and not self.quotas):
-            raise RecipeError(f"{self.name}: wanted either quota (or quotas) or total, found {self.quota} and {self.total}")
+            raise RecipeError(
+                f"{self.name}: wanted either quota (or quotas) or total, found {self.quota} and {self.total}"
+            )
         if any(weight < 0 for weight in self.weights.values()):
             raise RecipeError(f"{self.name}: weights {dict(self.weights)}: wanted none below 0")
 
@@ -120,9 +122,15 @@ class Balance(Select):
         rows = table.sort("id")
         values = self._values(rows).fill_null("")
         names = sorted(set(values.to_list()))
-        group = values.replace_strict(names, list(range(len(names))), return_dtype=pl.Int64).to_numpy() if names else np.empty(0, np.int64)
+        group = (
+            values.replace_strict(names, list(range(len(names))), return_dtype=pl.Int64).to_numpy()
+            if names
+            else np.empty(0, np.int64)
+        )
         limits = self._limits(names, np.bincount(group, minlength=len(names)))
-        return _dropped(rows, within_quota(group, _order(rows, self.best, self.weight, self.seed, self.name), quota=limits))
+        return _dropped(
+            rows, within_quota(group, _order(rows, self.best, self.weight, self.seed, self.name), quota=limits)
+        )
 
     def _values(self, rows: pl.DataFrame) -> pl.Series:
         if self.by in _FACTS:
@@ -130,7 +138,8 @@ class Balance(Select):
         scores = _column(rows, self.by, self.name)
         if not self.edges:
             return scores.cast(pl.String)
-        return scores.cast(pl.Float64).cut(list(self.edges)).cast(pl.String)
+        ranges = np.searchsorted(np.sort(self.edges), _numbers(rows, self.by, self.name, missing=np.nan), side="left")
+        return pl.select(pl.when(scores.is_not_null()).then(pl.Series(ranges).cast(pl.String))).to_series()
 
     def _limits(self, names: list[str], counts: np.ndarray) -> np.ndarray:
         if self.total is None:
@@ -160,16 +169,17 @@ def within_quota(groups: np.ndarray, order: np.ndarray, *, quota: int | np.ndarr
 def share_out(total: int, weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """How many of each group to take: in proportion to the weights, all of those that have less, int64 [G]."""
     limits = np.zeros(len(counts), np.int64)
+    # Those that still share; the others have all they can have.
     open_ = (weights > 0) & (counts > 0)
     left = min(total, int(counts[open_].sum()))
     while open_.any():
-        shares = left * weights / weights[open_].sum()
+        relative = np.where(open_, weights, 0) / weights[open_].max()
+        shares = left * relative / relative.sum()
         short = open_ & (counts <= shares)
         if not short.any():
-            exact = np.where(open_, shares, 0)
-            limits = np.where(open_, np.floor(exact).astype(np.int64), limits)
-            rest = left - int(limits[open_].sum())
-            limits[np.argsort(-(exact - np.floor(exact)), kind="stable")[:rest]] += 1
+            limits += np.floor(shares).astype(np.int64)
+            rest = left - int(np.floor(shares).sum())
+            limits[np.argsort(np.floor(shares) - shares, kind="stable")[:rest]] += 1
             break
         limits[short] = counts[short]
         left -= int(counts[short].sum())

@@ -45,7 +45,9 @@ def vectors_of(table: pl.DataFrame, who: str) -> tuple[pl.DataFrame, np.ndarray]
     table = table.filter(pl.col("embedding").is_not_null()).sort("id")
     sizes = table["embedding"].bin.size().unique().to_list()
     if len(sizes) > 1:
-        raise OperatorError(f"{who}: embeddings of {sorted(size // 2 for size in sizes)} numbers in one table: use one encoder")
+        raise OperatorError(
+            f"{who}: embeddings of {sorted(size // 2 for size in sizes)} numbers in one table: use one encoder"
+        )
     if not sizes:
         return table.drop("embedding"), np.empty((0, 1), np.float16)
     vectors = np.empty((len(table), sizes[0] // 2), np.float16)

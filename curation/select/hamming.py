@@ -9,7 +9,7 @@ Source: Manku, Jain, Das Sarma: Detecting near-duplicates for web crawling, WWW 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Blocks:
     def masks(self) -> Iterator[int]:
         """The key bits of every table."""
         edges = [BITS * i // self.blocks for i in range(self.blocks + 1)]
-        pieces = [(1 << high) - (1 << low) for low, high in zip(edges, edges[1:], strict=False)]
+        pieces = [(1 << high) - (1 << low) for low, high in pairwise(edges)]
         return (sum(chosen) for chosen in combinations(pieces, self.clean))
 
     def seconds(self, rows: float) -> float:

@@ -8,7 +8,7 @@ _ONES = np.uint64(0x0101010101010101)
 
 
 @njit(cache=True, inline="always")
-def count_bits(x):  # noqa: ANN001, ANN201
+def count_bits(x):
     """Bits set in a 64-bit word; LLVM turns this into one instruction where the processor has it."""
     x -= (x >> np.uint64(1)) & _M1
     x = (x & _M2) + ((x >> np.uint64(2)) & _M2)
@@ -17,7 +17,7 @@ def count_bits(x):  # noqa: ANN001, ANN201
 
 
 @njit(cache=True)
-def scan_table(words, order, masks, table, radius, anchors, cap, found):  # noqa: ANN001, ANN201
+def scan_table(words, order, masks, table, radius, anchors, cap, found):
     """Pairs of one table: rows that agree under `masks[table]`, within `radius` bits, and under no earlier mask.
 
     words: hashes in the order of their keys; order: their rows; rows below `anchors` are anchors, and a pair needs

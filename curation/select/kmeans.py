@@ -51,7 +51,9 @@ class Clusters:
             rows = np.flatnonzero((close == group).any(axis=1))
             begin, end = np.searchsorted(self.group_of, [group, group + 1])
             both = np.hstack([scores[rows], block[rows] @ self.centroids[begin:end].T])
-            known = np.hstack([nearest[rows], np.broadcast_to(np.arange(begin, end, dtype=np.int32), (len(rows), end - begin))])
+            known = np.hstack(
+                [nearest[rows], np.broadcast_to(np.arange(begin, end, dtype=np.int32), (len(rows), end - begin))]
+            )
             best = _largest(both, count)
             scores[rows] = np.take_along_axis(both, best, axis=1)
             nearest[rows] = np.take_along_axis(known, best, axis=1)

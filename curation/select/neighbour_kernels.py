@@ -5,7 +5,7 @@ from numba import njit
 
 
 @njit(cache=True)
-def take_best(scores, rows, columns, ranks, best, parent):  # noqa: ANN001, ANN201
+def take_best(scores, rows, columns, ranks, best, parent):
     """Note for the worse-ranked of each pair how similar the better one is, if none was more.
 
     scores: float32 [rows, columns]; rows, columns: which vectors they are; best, parent: [N], changed in place. Of
@@ -27,7 +27,7 @@ def take_best(scores, rows, columns, ranks, best, parent):  # noqa: ANN001, ANN2
 
 
 @njit(cache=True)
-def group_rows(keys, groups):  # noqa: ANN001, ANN201
+def group_rows(keys, groups):
     """Row numbers by key, in order, and where each key begins: a counting sort of int32 keys in [0, groups)."""
     starts = np.zeros(groups + 1, np.int64)
     for key in keys:

@@ -30,7 +30,9 @@ def nearest_before(
     parent = np.full(len(vectors), -1, np.int64)
     ranks = np.ascontiguousarray(ranks, np.int64)
     members, begins = group_rows(np.ascontiguousarray(nearest[:, 0]), len(clusters))
-    guests = [group_rows(np.ascontiguousarray(nearest[:, place]), len(clusters)) for place in range(1, nearest.shape[1])]
+    guests = [
+        group_rows(np.ascontiguousarray(nearest[:, place]), len(clusters)) for place in range(1, nearest.shape[1])
+    ]
     for cluster in range(len(clusters)):
         own = members[begins[cluster] : begins[cluster + 1]]
         visitors = [order[starts[cluster] : starts[cluster + 1]] for order, starts in guests]

@@ -79,7 +79,9 @@ class PerceptualDedup(Select):
         keep = keep[np.lexsort((keep, ranks[rows[keep]]))]
         found = same_pictures(views["hash"][keep], views["thumbnail"][keep], framed[keep], self._likeness())
         if found.hubs:
-            logging.getLogger(__name__).warning("%s: %d hashes too common to compare all their pictures", self.name, found.hubs)
+            logging.getLogger(__name__).warning(
+                "%s: %d hashes too common to compare all their pictures", self.name, found.hubs
+            )
         a, b = keep[found.left], keep[found.right]
         return np.stack([rows[a], views["medium"][a], rows[b], views["medium"][b]], axis=1).astype(np.int64)
 

@@ -25,9 +25,10 @@ LEADERS = 16
 class Likeness:
     """When two pictures are the same.
 
-    bits: Hamming distance of hashes to be looked at; detail: correlation of detail after alignment, at least;
-    plain_detail: the same for pictures with large plain areas (charts, pages, logos), which differ in little, and for two
-    pictures taken with their borders, which agree in these; plain: the share of plain cells from which that holds; mirrored, cropped: whether those copies are looked for.
+    bits: Hamming distance of hashes to be looked at. detail: correlation of detail after alignment, at least.
+    plain_detail: the same for pictures with large plain areas (charts, pages, logos), which differ in little, and for
+    two pictures taken with their borders, which agree in these. plain: share of plain cells from which that holds.
+    mirrored, cropped: whether those copies are looked for.
     """
 
     bits: int
@@ -54,7 +55,9 @@ def same_pictures(hashes: np.ndarray, thumbnails: np.ndarray, framed: np.ndarray
     candidates = [_candidates(followers)]
     sought, windows, mirrored, of = _probes(hashes[leaders], thumbnails[leaders], likeness)
     found = near_pairs(sought, radius=likeness.bits, anchors=len(leaders))
-    met = np.stack([leaders[found.left], leaders[of[found.right]], windows[found.right], mirrored[found.right], found.distance])
+    met = np.stack(
+        [leaders[found.left], leaders[of[found.right]], windows[found.right], mirrored[found.right], found.distance]
+    )
     candidates.append(_candidates(met.T))
     pairs = np.concatenate(candidates)
     detail = _verify(thumbnails, pairs)
@@ -68,7 +71,7 @@ def _strictly(thumbnails: np.ndarray, framed: np.ndarray, pairs: np.ndarray, pla
     """Which candidates agree coarsely for reasons that say nothing: plain areas in one, a border around both."""
     views, at = np.unique(pairs[:, :2], return_inverse=True)
     is_plain = plain_share(thumbnails[views]) >= plain
-    return is_plain[at.reshape(-1, 2)].any(axis=1) | framed[pairs[:, :2]].all(axis=1)
+    return np.any(is_plain[at.reshape(-1, 2)], axis=1) | np.all(framed[pairs[:, :2]], axis=1)
 
 
 def _leaders(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

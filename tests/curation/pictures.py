@@ -8,6 +8,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from curation.media.probe import probe_media
+from curation.sample import Media, Origin, Sample, caption_turns, make_sample
+
 
 def photograph(seed: int, height: int = 240, width: int = 320) -> np.ndarray:
     """Colour noise at octaves from the whole picture to some pixels, uint8 RGB."""
@@ -30,7 +33,9 @@ def clip(frames: list[np.ndarray], *, rate: int = 8, options: dict[str, str] | N
     """An MP4 of RGB frames."""
     stream = io.BytesIO()
     with av.open(stream, "w", format="mp4") as container:
-        video = container.add_stream("libx264", rate=Fraction(rate), options=options or {"crf": "20", "preset": "veryfast"})
+        video = container.add_stream(
+            "libx264", rate=Fraction(rate), options=options or {"crf": "20", "preset": "veryfast"}
+        )
         video.height, video.width, video.pix_fmt = frames[0].shape[0], frames[0].shape[1], "yuv420p"
         for frame in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -45,3 +50,9 @@ def film(seeds: list[int], frames_each: int = 8) -> list[np.ndarray]:
         for seed in seeds
         for step in range(frames_each)
     ]
+
+
+def sample_of(name: str, *data: bytes, kind: str = "image") -> Sample:
+    media = [probe_media(Media(kind=kind, data=item)) for item in data]  # pyright: ignore[reportArgumentType]
+    origin = Origin(source="test", locator=name, name=name)
+    return make_sample(origin, caption_turns(name, [kind] * len(data)), media)  # pyright: ignore[reportArgumentType]

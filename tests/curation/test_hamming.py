@@ -51,7 +51,9 @@ def test_pairs_of_many_random_hashes_equal_brute_force() -> None:
 def test_a_bucket_over_the_cap_compares_with_its_first_rows_and_says_so() -> None:
     hashes = np.full(50, 7, np.uint64)
     pairs = near_pairs(hashes, radius=0, cap=4)
-    assert set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)) == {(i, j) for i in range(4) for j in range(i + 1, 50)}
+    assert set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)) == {
+        (i, j) for i in range(4) for j in range(i + 1, 50)
+    }
     assert (pairs.capped, pairs.skipped) == (1, 46 * 45 // 2)
     assert near_pairs(hashes, radius=0).capped == 0
 

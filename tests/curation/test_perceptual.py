@@ -11,23 +11,16 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from pictures import clip, film, jpeg, photograph, sample_of
 from PIL import Image
-from pictures import clip, film, jpeg, photograph
 
 from curation.batch import Batch
-from curation.media.probe import probe_media
 from curation.operator import OperatorError
 from curation.sample import Media, Origin, Sample, caption_turns, make_sample
 from curation.select.dct_hash import MIRROR, hash_thumbnails, inside_border
 from curation.select.perceptual import PerceptualDedup
 from curation.select.pictures import LEADERS
 from curation.select.survivors import choose_survivors
-
-
-def sample_of(name: str, *data: bytes, kind: str = "image") -> Sample:
-    media = [probe_media(Media(kind=kind, data=item)) for item in data]  # pyright: ignore[reportArgumentType]
-    origin = Origin(source="test", locator=name, name=name)
-    return make_sample(origin, caption_turns(name, [kind] * len(data)), media)  # pyright: ignore[reportArgumentType]
 
 
 def table_of(samples: list[Sample]) -> pl.DataFrame:
@@ -48,7 +41,9 @@ def reference_bits(thumbnail: np.ndarray) -> list[bool]:
 
 
 def test_hash_equals_signs_of_a_separate_dct() -> None:
-    thumbnails = np.stack([cv2.resize(cv2.cvtColor(photograph(seed), cv2.COLOR_RGB2GRAY), (32, 32)) for seed in range(40)])
+    thumbnails = np.stack(
+        [cv2.resize(cv2.cvtColor(photograph(seed), cv2.COLOR_RGB2GRAY), (32, 32)) for seed in range(40)]
+    )
     for thumbnail, value in zip(thumbnails, hash_thumbnails(thumbnails).tolist(), strict=True):
         assert [bit == "1" for bit in f"{value:064b}"] == reference_bits(thumbnail)
 
@@ -111,10 +106,16 @@ def test_survivors_do_not_depend_on_order() -> None:
 
 def test_flat_and_failing_pictures_are_never_duplicates() -> None:
     gradient = np.repeat(np.linspace(0, 255, 320).astype(np.uint8)[None, :, None], 240, axis=0).repeat(3, axis=2)
-    flat = [sample_of("a", jpeg(gradient)), sample_of("b", jpeg(gradient, 50)), sample_of("c", jpeg(np.full_like(gradient, 255)))]
+    flat = [
+        sample_of("a", jpeg(gradient)),
+        sample_of("b", jpeg(gradient, 50)),
+        sample_of("c", jpeg(np.full_like(gradient, 255))),
+    ]
     assert dropped(flat) == {}
     data = jpeg(photograph(1))
-    broken = make_sample(Origin(source="t", locator="x", name="x"), caption_turns("x"), [Media(kind="image", data=data[:2000])])
+    broken = make_sample(
+        Origin(source="t", locator="x", name="x"), caption_turns("x"), [Media(kind="image", data=data[:2000])]
+    )
     batch = Batch([broken, sample_of("y", data)])
     signed = PerceptualDedup().signature(batch)
     assert list(batch.errors) == [0]
