@@ -63,7 +63,7 @@ class Reference:
 
     A range of a file (`member` is then only informative: the name inside a tar), or, when `member` starts with "column:", a cell of a
     Parquet file: `offset` is then the row in the file and `size` the bytes of the value. "page:N:" is page N of the PDF in that range,
-    rendered (curation.media.pages).
+    rendered (curation.media.pages); "clip:" is a stretch of the clip there (curation.media.excerpt).
     """
 
     uri: str
@@ -73,8 +73,8 @@ class Reference:
 
     @property
     def addressable(self) -> bool:
-        """Whether one ranged read returns exactly these bytes (false for Parquet cells and rendered pages)."""
-        return not self.member.startswith(("column:", "page:"))
+        """Whether one ranged read returns exactly these bytes (false for Parquet cells, rendered pages and cut clips)."""
+        return not self.member.startswith(("column:", "page:", "clip:"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

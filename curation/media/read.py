@@ -33,6 +33,10 @@ def read_reference(reference: Reference) -> bytes:
     check_bytes(reference.size, what=_place(reference))
     if reference.member.startswith(PAGE):
         return render_page(read_reference(page_reference(reference)), reference)
+    if reference.member.startswith("clip:"):
+        from curation.media.excerpt import clip_reference, read_excerpt  # PyAV takes 0.1 s to import
+
+        return read_excerpt(read_reference(clip_reference(reference)), reference)
     try:
         if not reference.addressable:
             return _read_cell(reference)

@@ -77,7 +77,7 @@ def probe_video(data: bytes) -> VideoFacts:
     Raises:
         SampleError: no allowed container, no video in it, or beyond the limits.
     """
-    with _opened(data) as (container, stream, video_format):
+    with open_video(data) as (container, stream, video_format):
         width, height = _check_stream(container, stream, video_format)
         try:
             frame = next(container.decode(stream), None)
@@ -103,7 +103,7 @@ def scan_video(data: bytes, *, thorough: bool = False) -> VideoScan:
     Raises:
         SampleError: it does not open, not one frame decodes, or it is beyond the limits.
     """
-    with _opened(data) as (container, stream, video_format):
+    with open_video(data) as (container, stream, video_format):
         width, height = _check_stream(container, stream, video_format)
         stream.codec_context.options = {"skip_loop_filter": "all"}
         watcher = Watcher(width=width, height=height, duration=_duration(container, stream))
@@ -192,7 +192,7 @@ def _frames(container: InputContainer, stream: VideoStream, tally: _Tally, *, th
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[tuple[InputContainer, VideoStream, str]]:
+def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream, str]]:
     """The container with its first real video stream, decoding on one thread."""
     check_bytes(len(data), what="video")
     video_format = require_format(data, "video")

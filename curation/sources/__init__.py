@@ -1,5 +1,6 @@
 """Sources: corpora as samples, in parts. See `curation.operator.Source` for what every source keeps to."""
 
+from curation.sources.clips import Clips
 from curation.sources.conversations import ConversationSource
 from curation.sources.jsonl import JsonlSource
 from curation.sources.parquet import ParquetSource
@@ -7,6 +8,7 @@ from curation.sources.resolvers import FolderMedia, ParquetMedia, Resolver, TarM
 from curation.sources.webdataset import WebDatasetSource
 
 __all__ = [
+    "Clips",
     "ConversationSource",
     "FolderMedia",
     "JsonlSource",

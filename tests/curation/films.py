@@ -10,6 +10,7 @@ from typing import Literal
 import av
 import cv2
 import numpy as np
+from av.video.frame import PictureType
 
 from curation.media.shots import Transition
 
@@ -49,8 +50,15 @@ class Film:
         self.truth.append(Transition(kind, last - length, last - length + len(between) + 1))
 
 
-def encode(frames: np.ndarray, *, rate: int = RATE, times: Sequence[int] | None = None, **options: str) -> bytes:
-    """H.264 in MP4 with B-frames; `times` in thousandths of a second make its rate variable."""
+def encode(
+    frames: np.ndarray,
+    *,
+    rate: int = RATE,
+    times: Sequence[int] | None = None,
+    keys: Sequence[int] = (),
+    **options: str,
+) -> bytes:
+    """H.264 in MP4 with B-frames; `times` in thousandths of a second make its rate variable; `keys` are key frames."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as output:
         stream = output.add_stream("libx264", rate=rate)
@@ -61,6 +69,8 @@ def encode(frames: np.ndarray, *, rate: int = RATE, times: Sequence[int] | None 
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
             frame.pts, frame.time_base = number if times is None else times[number], unit
+            if number in keys:
+                frame.pict_type = PictureType.I
             output.mux(stream.encode(frame))
         output.mux(stream.encode())
     return buffer.getvalue()
