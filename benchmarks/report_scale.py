@@ -160,7 +160,8 @@ def write_json(out: Path, totals: dict[str, dict[str, int]]) -> None:
     samples = sum(total["samples"] for total in totals.values())
     shares = {branch: total["samples"] / samples for branch, total in totals.items()}
     entries = [
-        ShardEntry(name=f"{i:06d}.tar", sha256="0" * 64, index_sha256="0" * 64, samples=4096, bytes=400 << 20, text_tokens=1 << 20, visual_tokens=1 << 22)
+        ShardEntry(name=f"{i:06d}.tar", sha256="0" * 64, index_sha256="0" * 64, samples=4096, bytes=400 << 20, text_tokens=1 << 20,
+            visual_tokens=1 << 22)
         for i in range(samples // 4096 + 1)
     ]  # fmt: skip
     manifest = Manifest(

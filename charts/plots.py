@@ -4,7 +4,7 @@ Field names are fixed here and values are only ever data, so that no text of a c
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +120,7 @@ def lines(
             "type": "quantitative",
             "title": y,
             "scale": scale,
-            "axis": {"tickCount": 5, "format": "~s"},
+            "axis": {"tickCount": 5, "format": _format(point["y"] for point in data)},
         },
         "color": {"value": "var(--c0)"},
     }
@@ -207,6 +207,11 @@ def heatmap(
     spec = {"title": {"text": title, "color": "var(--soft)", "fontSize": 11, "fontWeight": "normal"}}
     spec |= {"data": {"values": data}, "encoding": where, "layer": [square, text]}
     return _svg(spec, height=26 * len(rows) + 150)
+
+
+def _format(values: Iterable[float]) -> str:
+    """How an axis writes its numbers: 12k for large ones, plain decimals for small ones (and never 300m for 0.3)."""
+    return "~s" if max((abs(value) for value in values), default=0.0) >= 1_000 else ".4~g"
 
 
 def _colour(field: str, kinds: list[str], colours: list[str]) -> dict[str, Any]:

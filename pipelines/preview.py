@@ -1,6 +1,7 @@
 """Preview: a contact sheet of samples with their captions, as one PNG."""
 
 import io
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -54,7 +55,7 @@ def choose(directory: Path, samples: int) -> pl.DataFrame:
 def _tile(sample: FoundSample, branch: str, thumbnailer: Thumbnailer) -> Image.Image:
     tile = Image.new("RGB", (TILE, TILE + TEXT), PANEL)
     draw = ImageDraw.Draw(tile)
-    font = ImageFont.load_default(12)
+    font = _font()
     if sample.media:
         medium = sample.media[0]
         made = thumbnailer.make(medium.reference, medium.kind, side=TILE, frames=4)
@@ -68,6 +69,17 @@ def _tile(sample: FoundSample, branch: str, thumbnailer: Thumbnailer) -> Image.I
         draw.text((5, top + 15 * number), line, INK, font=font)
     draw.text((5, TILE + TEXT - 16), branch[:32], SOFT, font=font)
     return tile
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """A font of this machine that knows many scripts, else Pillow's own, which knows Latin ones and shows boxes for others."""
+    for name in ("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "DejaVuSans.ttf"):
+        try:
+            return ImageFont.truetype(name, 12)
+        except OSError:
+            continue
+    return ImageFont.load_default(12)
 
 
 def _paste(tile: Image.Image, pictures: tuple[bytes, ...]) -> None:

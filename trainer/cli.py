@@ -85,6 +85,11 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("checkpoint", metavar="CKPT")
     export.add_argument("directory", type=Path, metavar="DIR")
     export.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    report = _command(commands, "report", _report, "one HTML page over the metrics of one or several runs")
+    report.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="what run wrote to --out, or its metrics.jsonl"
+    )
+    report.add_argument("--to", type=Path, help="the page's file (default: report.html in the first RUN)")
     bench = _command(commands, "bench", _bench, "tokens/s, MFU and memory on the present device, by kind of pack")
     bench.add_argument("--model", default="tiny")
     bench.add_argument("--steps", type=int, default=3)
@@ -269,6 +274,12 @@ def _export(options: argparse.Namespace) -> None:
 
     export(Path(options.checkpoint), options.directory, dtype=getattr(torch, options.dtype))
     print(f"exported to {options.directory}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from trainer.report import write_report
+
+    print(write_report(options.runs, options.to))
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -70,7 +70,7 @@ def test_counts_that_changed_add_up(runs: tuple[Path, Path]) -> None:
 def test_a_run_does_not_differ_from_itself(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     facts = dataset_diff(runs[0], runs[0])
     assert facts["same"]
-    assert not (facts["recipe"] or facts["counts"] or facts["gained"] or facts["lost"] or facts["scores"])
+    assert [facts[name] for name in ("recipe", "counts", "gained", "lost", "scores")] == [{}, [], [], [], []]
     assert main(["diff", str(runs[0]), str(runs[1])]) == 0
     printed = capsys.readouterr().out
     assert "operators.Words.low" in printed

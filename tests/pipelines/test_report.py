@@ -260,5 +260,5 @@ def test_packs_needed_lie_between_the_bounds_of_bin_packing() -> None:
 
 
 def test_repetition_is_the_share_of_repeated_triples() -> None:
-    assert repetition("a b c d e".split()) == 0.0
-    assert repetition("a b c a b c a b c".split()) == pytest.approx(4 / 7)
+    assert repetition(list("abcde")) == 0.0
+    assert repetition(list("abcabcabc")) == pytest.approx(4 / 7)

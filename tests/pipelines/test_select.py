@@ -2,46 +2,60 @@
 
 import json
 import random
+import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from run_checks import digests, ledger
 
+from curation.batch import Batch
 from curation.filters import Words
-from curation.operator import PartLimits, Select
+from curation.operator import Filter, PartLimits, Select
 from curation.select import MinHashDedup
 from curation.sources import JsonlSource
 from pipelines.plan import Plan, make_plan
 from pipelines.recipe import Recipe, branch
 from pipelines.run import run
 
-DEDUP = MinHashDedup(size=3, jaccard=0.6, best="Words")
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(Filter):
+    """A number that differs from text to text: ids cover the place too, so they would decide otherwise in another order."""
+
+    def measure(self, batch: Batch) -> np.ndarray:
+        return np.array([zlib.crc32(text.encode()) for text in batch.texts()], dtype=float)
+
+
+DEDUP = MinHashDedup(size=3, jaccard=0.6, best="Draw")
 
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 texts: families of edits, chains, exact copies, short and empty ones; in two files, whose order can be turned."""
+    """150 texts: families of edits, chains, exact copies, short and empty ones; in two files, whose order can be turned."""
     generator = random.Random(5)
     lines = []
-    for _ in range(60):
+    for _ in range(30):
         words = [f"w{generator.randrange(3000)}" for _ in range(generator.randrange(1, 60))]
         for _ in range(5):
             words = [w if generator.random() > 0.04 else f"w{generator.randrange(3000)}" for w in words]
             lines.append(json.dumps({"id": f"t{len(lines)}", "text": " ".join(words)}))
     generator.shuffle(lines)
     folder = tmp_path_factory.mktemp("texts")
-    (folder / "a.jsonl").write_text("\n".join(lines[:170]) + "\n")
-    (folder / "b.jsonl").write_text("\n".join(lines[170:]) + "\n")
+    (folder / "a.jsonl").write_text("\n".join(lines[:85]) + "\n")
+    (folder / "b.jsonl").write_text("\n".join(lines[85:]) + "\n")
     return folder
 
 
 @pytest.fixture
 def plan(texts: Path, tmp_path: Path) -> Callable[..., Plan]:
     def make(name: str, select: Select = DEDUP, *, data: Path = texts, rows: int = 17, **options: int) -> Plan:
-        recipe = Recipe(stage="stage1", branches=(branch("text", JsonlSource(str(data)), Words(low=2), select),))
+        recipe = Recipe(
+            stage="stage1", branches=(branch("text", JsonlSource(str(data)), Words(low=2), Draw(), select),)
+        )
         made = make_plan(recipe, tmp_path / name, data=str(data), limits=PartLimits(rows=rows))
         return replace(made, **options)  # pyright: ignore[reportArgumentType]
 
@@ -55,11 +69,11 @@ def commits(plan: Plan) -> dict[str, int]:
 
 
 def fates(out: Path) -> pl.DataFrame:
-    return ledger(out).select("id", "decision", "reason", "duplicate_of", "Words").sort("id")
+    return ledger(out).select("id", "decision", "reason", "duplicate_of", "Draw").sort("id")
 
 
 @pytest.mark.parametrize(
-    ("parts", "keys", "rows", "workers"), [(1, 50, 17, 0), (3, 400, 17, 2), (5, 10_000, 9, 0), (2, 1, 90, 0)]
+    ("parts", "keys", "rows", "workers"), [(1, 50, 17, 0), (3, 400, 17, 2), (5, 10_000, 9, 0), (1, 60, 90, 0)]
 )
 def test_partitions_change_nothing(plan: Callable[..., Plan], parts: int, keys: int, rows: int, workers: int) -> None:
     at_once = plan("once")
@@ -67,38 +81,26 @@ def test_partitions_change_nothing(plan: Callable[..., Plan], parts: int, keys: 
     cut = plan("cut", rows=rows, select_parts=parts, select_keys=keys)
     run(cut, workers=workers, quiet=True)
     assert set(commits(at_once)) == {"dropped.json"}
-    assert len(commits(cut)) > 3 or keys == 1
+    assert len(commits(cut)) > 3
     assert digests(cut.out) == digests(at_once.out)
     assert fates(cut.out).equals(fates(at_once.out))
-    assert fates(cut.out)["duplicate_of"].drop_nulls().len() > 100
+    assert fates(cut.out)["duplicate_of"].drop_nulls().len() > 40
 
 
 def test_the_order_of_samples_changes_no_survivor(plan: Callable[..., Plan], texts: Path, tmp_path: Path) -> None:
-    """Ids cover the place a sample was read from, so survivors are told by what decides between them: the score."""
-    turned = tmp_path / "turned"
-    turned.mkdir()
     lines = [line for path in sorted(texts.iterdir()) for line in path.read_text().splitlines()]
-    # Scores that differ within a family, so that no id decides.
-    told = [
-        json.dumps(json.loads(line) | {"text": json.loads(line)["text"] + " end" * (n % 5)})
-        for n, line in enumerate(lines)
-    ]
-    for name, some in (("one", told), ("other", told[::-1])):
+    kept = []
+    for name, some in (("one", lines), ("other", lines[::-1])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "texts.jsonl").write_text("\n".join(some) + "\n")
-    kept = []
-    for name in ("one", "other"):
-        made = plan(f"out-{name}", DEDUP, data=tmp_path / name, select_parts=2, select_keys=300)
+        made = plan(f"out-{name}", data=tmp_path / name, select_parts=2, select_keys=300)
         run(made, workers=0, quiet=True)
-        rows = ledger(made.out)
-        kept.append(rows.filter(pl.col("decision") == "kept").select("origin", "Words").sort("origin"))
-    ties = [set(rows["origin"]) for rows in kept]
-    assert sorted(kept[0]["Words"]) == sorted(kept[1]["Words"])
-    assert len(ties[0] ^ ties[1]) <= 0.1 * len(ties[0])
+        kept.append(set(ledger(made.out).filter(pl.col("decision") == "kept")["origin"]))
+    assert kept[0] == kept[1]
 
 
 def test_an_interrupted_select_goes_on_where_it_was(plan: Callable[..., Plan]) -> None:
-    made = plan("out", select_parts=2, select_keys=200)
+    made = plan("out", select_parts=2, select_keys=100)
     run(made, workers=0, quiet=True)
     wanted, written = digests(made.out), commits(made)
     folder = made.out / "work" / made.branches[0].segments[0].select_id

@@ -82,7 +82,8 @@ def test_a_condition_selects_what_polars_selects(out: Path, condition: str) -> N
     [
         "id IN (SELECT column_1 FROM read_csv('/etc/passwd'))", "EXISTS (SELECT 1)", "read_csv('/etc/passwd')", "Words > 3; DROP TABLE x",
         "Words > 3 -- comment", "Words > 3 /* c */", "nothing > 3", "REGEXP_LIKE(origin, '(a+)+')", "Words >", "('a'", "origin = 'open",
-        "COUNT(*) > 1", "*", "Words > 'a' AND", "\x00", "(" * 60 + "Words > 1" + ")" * 60, "NOT " * 60 + "Words > 1", "Words > 1 OR " * 400 + "Words > 1",
+        "COUNT(*) > 1", "*", "Words > 'a' AND", "\x00", "(" * 60 + "Words > 1" + ")" * 60, "NOT " * 60 + "Words > 1",
+        "Words > 1 OR " * 400 + "Words > 1",
         "CAST(Words AS TEXT) = '1'", "Words::text = '1'", 'origin = "id', "`origin` = 'a'", "$1 = 1", "grids IS NULL",
     ],
 )  # fmt: skip
@@ -196,7 +197,8 @@ def test_a_filter_over_a_million_samples_is_answered_in_300_ms(tmp_path: Path) -
     table = pl.DataFrame({
         "id": [f"{i:032x}" for i in range(rows)], "branch": random.choice(["a", "b", "c"], rows), "source": "s",
         "origin": [f"o{i}" for i in range(rows)], "locator": "l", "part": "p", "decision": random.choice(["kept", "dropped"], rows),
-        "node": "n", "reason": "n.below", "duplicate_of": None, "shard": None, "licence": "x", "text_tokens": 1, "loss_tokens": 1, "patches": 1,
+        "node": "n", "reason": "n.below", "duplicate_of": None, "shard": None, "licence": "x", "text_tokens": 1, "loss_tokens": 1,
+        "patches": 1,
         "visual_tokens": 1, "visual_tokens_kept": 1, "Words": random.exponential(30, rows), "AspectRatio": random.random(rows),
     })  # fmt: skip
     (tmp_path / "ledger").mkdir()
