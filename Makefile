@@ -8,7 +8,7 @@ STAGE_NUMBERS := 1 2 3 4
 NPROC ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check stats bench $(STAGE_NUMBERS:%=stage%) $(STAGE_NUMBERS:%=train%)
+.PHONY: help setup demo test check stats assets bench $(STAGE_NUMBERS:%=stage%) $(STAGE_NUMBERS:%=train%)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9. ]+:.*## / {printf "  make %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ $(STAGE_NUMBERS:%=train%): $(READY)
 
 stats: $(READY)  ## shard statistics: OUT=dir
 	$(BIN)/vl3-curate stats $(OUT)
+
+assets: $(READY)  ## train the small encoder and its head that come along (some 40 minutes on one core)
+	$(BIN)/python -m examples.assets all
 
 bench: $(READY)  ## benchmarks of this machine, see docs/benchmarks.md
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
