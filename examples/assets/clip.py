@@ -27,7 +27,7 @@ PREPROCESS = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation
 class Training:
     """How long and how fast. Steps of `batch` fresh pairs, so that nothing is ever seen twice; seeds below 2^31 are for training."""
 
-    steps: int = 900
+    steps: int = 700
     batch: int = 128
     rate: float = 2e-3
     seed: int = 0
