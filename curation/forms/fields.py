@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from curation.sample import Kind, SampleError, Turn, plain
-from curation.sources.records import Draft, Encoded, Form, Record
+from curation.sources.records import Draft, Encoded, Form, Record, Stretch
 
 Named = tuple[Kind, str | Encoded]
 _MAX_TURNS = 512
@@ -139,7 +139,9 @@ class MediaForm(Form):
         except (ValueError, LookupError, TypeError) as error:
             raise SampleError(f"{str(value)[:80]!r} does not fit the file name {self.file!r}") from error
 
-    def draft(self, record: Record, turns: Sequence[Turn], media: Sequence[Named]) -> Draft:
+    def draft(
+        self, record: Record, turns: Sequence[Turn], media: Sequence[tuple[Kind, str | Encoded | Stretch]]
+    ) -> Draft:
         """A draft with the record's origin."""
         found = {
             key: pick(record, path) if path else None

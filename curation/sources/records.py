@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from curation.media.excerpt import cut_clip, excerpt_reference
 from curation.media.pages import PAGE
 from curation.media.read import read_reference
 from curation.operator import Part, PartLimits, jsonable
@@ -41,6 +42,15 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A stretch of a clip, from `begin` to `end` seconds: a clip of its own, cut when it is read."""
+
+    clip: str | Encoded
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """A sample as a form writes it: turns with tags, and in their order the media, by name or encoded.
 
@@ -48,7 +58,7 @@ class Draft:
     """
 
     turns: tuple[Turn, ...]
-    media: tuple[tuple[Kind, str | Encoded], ...] = ()
+    media: tuple[tuple[Kind, str | Encoded | Stretch], ...] = ()
     name: str = ""
     licence: str = ""
     url: str = ""
@@ -175,7 +185,11 @@ def _fields(value: Any) -> dict[str, Any]:
     return {field.name: jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 
-def _medium(kind: Kind, value: str | Encoded, finders: Sequence[Find], resolvers: Sequence[Resolver]) -> Media:
+def _medium(
+    kind: Kind, value: str | Encoded | Stretch, finders: Sequence[Find], resolvers: Sequence[Resolver]
+) -> Media:
+    if isinstance(value, Stretch):
+        return _cut(_medium(kind, value.clip, finders, resolvers), value)
     if isinstance(value, Encoded):
         if value.data is None and value.reference.addressable:
             return ranged_media(kind, value.reference)
@@ -189,3 +203,13 @@ def _medium(kind: Kind, value: str | Encoded, finders: Sequence[Find], resolvers
             return medium
     looked = ", ".join(resolver.where() for resolver in resolvers) or "nowhere: set `media`"
     raise SampleError(f"names {value!r}, not found in {looked}")
+
+
+def _cut(clip: Media, stretch: Stretch) -> Media:
+    """The stretch, encoded anew: it has to begin at its first moment, where a copy begins at a key frame."""
+    if clip.reference is None or not clip.reference.addressable:
+        raise SampleError("only clips in files and tars can be cut: write this one to a file")
+    begin, end = round(1000 * stretch.begin), round(1000 * stretch.end)
+    data = cut_clip(clip.data or read_reference(clip.reference), begin=begin, end=end, way="encode")
+    place = excerpt_reference(clip.reference, begin=begin, end=end, way="encode", size=len(data))
+    return Media(kind="video", data=data, reference=place)

@@ -97,6 +97,7 @@ _NARRATION = Streaming(
     video="video_uid",
     file="{}.mp4",
     id="video_uid",
+    at="start",
     events=Events(layout="points", items="narrations", start="time", text="text"),
 )
 
