@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if find_spec("accelerate") is None:
+        print(
+            "train_step: transformers.Trainer needs accelerate, which vl3 does not: pip install accelerate, or put it on PYTHONPATH"
+        )
+        return
     with tempfile.TemporaryDirectory() as temporary:
         stage = replace(SMALL_STAGES[options.stage], step_packs=1)
         shards = options.shards or [synthetic(Path(temporary))]

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,21 @@ class ShardFile:
         Raises:
             OSError, ValueError: they cannot be read, or the tar is shorter than its index.
         """
-        return self.all_members([row])[0]
+        run = slice(self._starts[row], self._starts[row + 1])
+        return self._named(run, self._bytes.read(self._offsets[run], self._sizes[run]))
 
     def all_members(self, rows: Sequence[int]) -> list[dict[str, bytes]]:
         """The same for several rows; from an object store all of them at once."""
-        numbers = [range(self._starts[row], self._starts[row + 1]) for row in rows]
-        flat = [number for run in numbers for number in run]
-        data = iter(self._bytes.read([self._offsets[n] for n in flat], [self._sizes[n] for n in flat]))
-        found = [{self._names[number]: next(data) for number in run} for run in numbers]
-        if any(
-            len(one[self._names[n]]) != self._sizes[n] for one, run in zip(found, numbers, strict=True) for n in run
-        ):
+        runs = [slice(self._starts[row], self._starts[row + 1]) for row in rows]
+        offsets = [offset for run in runs for offset in self._offsets[run]]
+        sizes = [size for run in runs for size in self._sizes[run]]
+        data = iter(self._bytes.read(offsets, sizes))
+        return [self._named(run, list(islice(data, run.stop - run.start))) for run in runs]
+
+    def _named(self, run: slice, data: list[bytes]) -> dict[str, bytes]:
+        if [len(one) for one in data] != self._sizes[run]:
             raise ValueError(f"{self._bytes.name}: a member ends early: the tar is shorter than its index")
-        return found
+        return dict(zip(self._names[run], data, strict=True))
 
     def read(self, row: int) -> StoredSample:
         """The sample of a row."""
@@ -90,8 +93,8 @@ class _Local:
         self._file = os.open(path, os.O_RDONLY)
 
     def read(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-        file = self._file
-        return [os.pread(file, size, offset) for offset, size in zip(offsets, sizes, strict=True)]
+        file, pread = self._file, os.pread
+        return [pread(file, size, offset) for offset, size in zip(offsets, sizes, strict=True)]
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
