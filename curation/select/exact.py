@@ -2,39 +2,52 @@
 
 import hashlib
 import json
+import sys
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import polars as pl
 from blake3 import blake3
 
 from curation.batch import Batch
-from curation.operator import OperatorError, Select
 from curation.sample import Sample, SampleError
+from curation.select.partitioned import PartitionedSelect
 
-_KEY = ["key_high", "key_low"]
+Key = Literal["content", "bytes", "pixels", "text", "caption", "conversation"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExactDedup(Select):
+class ExactDedup(PartitionedSelect):
     """Keeps one sample of each group with the same key: the best score, then the smallest id.
 
-    by: "content" = the same media bytes and the same turns; "bytes" = the same media bytes in the same order; "text" =
-    the same words of all turns but system turns. Text is compared after NFKC, case folding and collapsing white space.
+    by: "content" = the same media bytes and the same turns; "bytes" = the same media bytes in the same order; "pixels" = the same decoded
+    pictures, however their files differ (metadata, lossless re-encoding; videos by their bytes); "text" = the same words of all turns
+    but system turns; "caption" = the same assistant turns; "conversation" = the same turns and places of media, whatever the media. Text is compared after
+    NFKC, case folding and collapsing white space.
     Samples that the key does not apply to (no media, no text) are never duplicates of each other. Keys are 128-bit
     digests: among 10^10 samples the chance of one false pair is below 10^-18.
-    best: name of the score whose highest value survives (None: the smallest id alone); missing and NaN scores rank
-    last.
     """
 
-    by: Literal["content", "bytes", "text"] = "content"
-    best: str | None = None
+    COLUMNS: ClassVar[tuple[str, ...]] = ("key_high", "key_low")
+
+    by: Key = "content"
 
     @property
     def name(self) -> str:
         """The key, unless it is the default, is part of the name: several of these may stand in one branch."""
         return "ExactDedup" if self.by == "content" else f"ExactDedup[{self.by}]"
+
+    @property
+    def alike(self) -> float:
+        """All bytes of the key."""
+        return 1.0
+
+    def signature_settings(self) -> dict[str, Any]:
+        """What keys depend on."""
+        return {"version": self.VERSION, "by": self.by}
 
     def signature(self, batch: Batch) -> pl.DataFrame:
         """The key as two unsigned 64-bit columns, `key_high` and `key_low`; null where it does not apply."""
@@ -43,43 +56,54 @@ class ExactDedup(Select):
             "key_high": [None if key is None else int.from_bytes(key[:8], "big") for key in keys],
             "key_low": [None if key is None else int.from_bytes(key[8:], "big") for key in keys],
         }
-        return pl.DataFrame(halves, schema=dict.fromkeys(_KEY, pl.UInt64))
+        return pl.DataFrame(halves, schema=dict.fromkeys(self.COLUMNS, pl.UInt64))
+
+    def keys(self, table: pl.DataFrame) -> np.ndarray:
+        """uint64 [N, 1]: half of the key."""
+        return table["key_high"].to_numpy().reshape(-1, 1)
+
+    def sketches(self, table: pl.DataFrame) -> np.ndarray:
+        """uint8 [N, 16]: the key."""
+        return np.stack([table[half].to_numpy() for half in self.COLUMNS], axis=1).view(np.uint8)
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
-        """All of each group but its survivor, sorted by id, with the survivor as `duplicate_of`.
+        """All of each group but its survivor, with the survivor as `duplicate_of`, in no particular order.
 
         Raises:
             OperatorError: the table has no score named `best`.
         """
-        if self.best is not None and self.best not in table.columns:
-            raise OperatorError(
-                f"{self.name}: no score {self.best!r}, only {', '.join(table.columns)}: put its filter first"
-            )
-        worst = float("-inf")
-        score = (
-            pl.lit(worst) if self.best is None else pl.col(self.best).cast(pl.Float64).fill_nan(worst).fill_null(worst)
-        )
-        keyed = table.lazy().drop_nulls(_KEY).select("id", *_KEY, score.alias("score"))
-        # Grouping before any sort: most keys occur once, and those rows go no further.
-        best = keyed.group_by(_KEY).agg(pl.len().alias("rows"), pl.col("score").max().alias("best"))
-        groups = keyed.join(best.filter(pl.col("rows") > 1), on=_KEY).collect(engine="streaming").lazy()
-        leading = groups.filter(pl.col("score") == pl.col("best"))
-        survivors = leading.group_by(_KEY).agg(pl.col("id").min().alias("duplicate_of"))
-        dropped = groups.join(survivors, on=_KEY).filter(pl.col("id") != pl.col("duplicate_of"))
-        return dropped.select("id", "duplicate_of").collect(engine="streaming").sort("id")
+        from curation.select.equal_keys import best_of_equal
+
+        scores = pl.Series("score", self.scores(table))
+        table = table.select("id", *self.COLUMNS).with_columns(scores).drop_nulls(self.COLUMNS)
+        if self.base:  # nothing ranks before the base
+            table = table.with_columns(pl.col("score").clip(upper_bound=sys.float_info.max))
+        for file in self.base_files():
+            base = self.base_table(file).with_columns(score=pl.lit(float("inf")))
+            table = pl.concat([base.select(table.columns), table])
+        high, low = (table[half].to_numpy() for half in self.COLUMNS)
+        stands = best_of_equal(high, low, table["score"].to_numpy(), table["id"])
+        gone = np.flatnonzero(stands != np.arange(len(table)))
+        return pl.DataFrame({"id": table["id"].gather(gone), "duplicate_of": table["id"].gather(stands[gone])})
 
     def _key(self, batch: Batch, index: int) -> bytes | None:
         sample = batch.samples[index]
         try:
-            media = [] if self.by == "text" else [_digest(batch, index, j) for j in range(len(sample.media))]
+            media = [self._medium(batch, index, j) for j in range(len(sample.media))] if self.by in _OF_MEDIA else []
         except SampleError as error:
             batch.errors[index] = error
             return None
-        text = [] if self.by == "bytes" else _text(sample) if self.by == "text" else _turns(sample)
+        text = _OF_TEXT[self.by](sample)
         if not (media or any(text)):
             return None
         content = json.dumps([media, text], ensure_ascii=False).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(content, digest_size=16).digest()
+
+    def _medium(self, batch: Batch, index: int, number: int) -> str:
+        if self.by == "pixels" and batch.samples[index].media[number].kind == "image":
+            pixels = batch.pixels(index, number)
+            return blake3(np.ascontiguousarray(pixels).data).update(str(pixels.shape).encode()).hexdigest()
+        return _digest(batch, index, number)
 
 
 def normalize_for_comparison(text: str) -> str:
@@ -91,8 +115,16 @@ def normalize_for_comparison(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def _nothing(sample: Sample) -> list[str]:  # noqa: ARG001  the key is of the media alone
+    return []
+
+
 def _text(sample: Sample) -> list[str]:
     return [normalize_for_comparison(sample.text())]
+
+
+def _caption(sample: Sample) -> list[str]:
+    return [normalize_for_comparison(sample.answers())]
 
 
 def _turns(sample: Sample) -> list[str]:
@@ -101,6 +133,17 @@ def _turns(sample: Sample) -> list[str]:
     return [f"{turn.role} {text}" for turn, text in zip(sample.turns, texts, strict=True)] if any(texts) else []
 
 
+def _conversation(sample: Sample) -> list[str]:
+    return _turns(sample) if sample.text() else []
+
+
 def _digest(batch: Batch, index: int, number: int) -> str:
     digest = batch.samples[index].media[number].digest
     return digest or blake3(batch.encoded(index, number)).hexdigest()
+
+
+_OF_MEDIA = ("content", "bytes", "pixels")
+_OF_TEXT: dict[Key, Callable[[Sample], list[str]]] = {
+    "content": _turns, "bytes": _nothing, "pixels": _nothing, "text": _text, "caption": _caption,
+    "conversation": _conversation,
+}  # fmt: skip
