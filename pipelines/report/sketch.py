@@ -40,7 +40,7 @@ class Sketch:
     def over(cls, values: np.ndarray, bounds: Bounds) -> "Sketch":
         """An empty sketch whose edges suit these values (finite, at least one) and hold the bounds."""
         unique = np.unique(values)
-        log = bool(unique[0] > 0 and unique[-1] > 30 * np.median(values) and len(unique) > FEW)
+        log = bool(unique[0] > 0 and unique[-1] > 10 * np.median(values))
         bars = _bars(values, unique, log=log)
         positions = np.quantile(values, np.linspace(0, 1, POSITIONS), method="inverted_cdf")
         limits = [b for b in (bounds.low, bounds.high) if b is not None]
@@ -120,13 +120,15 @@ def _steps(counts: Sequence[int]) -> list[int]:
 
 
 def _bars(values: np.ndarray, unique: np.ndarray, *, log: bool) -> np.ndarray:
-    if len(unique) == 1:
-        return np.array([unique[0] - 0.5, unique[0] + 0.5])
+    """Limits of the bars: equally wide over the bulk of the values, or one narrow bar around each of a few."""
+    scale, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
     if len(unique) <= FEW:
-        middles = (unique[1:] + unique[:-1]) / 2
-        return np.concatenate(
-            [[unique[0] - (middles[0] - unique[0])], middles, [unique[-1] + (unique[-1] - middles[-1])]]
-        )
+        places = scale(unique)
+        width = max(float(np.diff(places).min(initial=np.inf)), float(places[-1] - places[0]) / 80) if len(unique) > 1 else 1.0
+        middles = (places[1:] + places[:-1]) / 2
+        left = np.maximum(places - width / 2, np.concatenate([[-np.inf], middles]))
+        right = np.minimum(places + width / 2, np.concatenate([middles, [np.inf]]))
+        return np.unique(back(np.concatenate([left, right])))
     first, last = np.quantile(values, [0.001, 0.999])
     if first == last:
         first, last = unique[0], unique[-1]
