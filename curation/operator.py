@@ -152,17 +152,35 @@ class Select(Operator):
 
     # How a sample it does not keep is called in the ledger.
     VERDICT: ClassVar[Verdict] = "duplicate"
+    # Numbers that `relate` gives for every sample, which then stand in the ledger as scores.
+    SCORES: ClassVar[tuple[str, ...]] = ()
+
+    def signature_settings(self) -> dict[str, Any]:
+        """Settings that the signature depends on: with others changed, no sample is looked at again."""
+        return self.settings()
+
+    def relation_settings(self) -> dict[str, Any]:
+        """Settings that `relate` depends on: with others changed, the relation is not computed again."""
+        return self.settings()
 
     @abstractmethod
     def signature(self, batch: Batch) -> pl.DataFrame:
         """The columns that the decision needs, one row per sample of the batch, in order."""
+
+    def relate(self, table: pl.DataFrame) -> pl.DataFrame:
+        """What is dear and does not depend on bounds: `id`, the SCORES, and what else `choose` wants, of every sample.
+
+        Asked only where there are SCORES. It is stored, so that another bound computes nothing again.
+        """
+        raise NotImplementedError(f"{self.name} names scores and does not define relate")
 
     @abstractmethod
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
         """Decide from all signatures.
 
         Args:
-            table: one row per sample still kept: `id`, the signature columns, and every score so far under its filter's name.
+            table: one row per sample still kept: `id`, the signature columns, every score so far under its filter's name, and
+                the columns of `relate` where there are SCORES.
 
         Returns:
             One row per sample that is dropped: `id` and `duplicate_of` (the survivor's id, or null). Independent of row order.

@@ -245,11 +245,20 @@ def after_segment(store: Store, segment: SegmentPlan, part_name: str, kept: pl.D
         kept = kept.join(table.rename({"turns": "new_turns"}), on="row", how="inner", maintain_order="left")
         kept = kept.with_columns(turns=pl.coalesce("new_turns", "turns")).drop("new_turns")
     if segment.select:
+        if segment.relation_id:
+            kept = kept.join(scores_of(store, segment, part_name), on="row", how="left", maintain_order="left")
         dropped = (
             store.scan_table(segment.select_id, "dropped").filter(pl.col("part") == part_name).select("row").collect()
         )
         kept = kept.join(dropped, on="row", how="anti", maintain_order="left")
     return kept
+
+
+def scores_of(store: Store, segment: SegmentPlan, part_name: str) -> pl.DataFrame:
+    """Row and scores of the samples of one part that entered a Select which gives scores."""
+    assert segment.select is not None
+    related = store.scan_table(segment.relation_id, "related").filter(pl.col("part") == part_name)
+    return related.select("row", *segment.select.SCORES).collect()
 
 
 def _row_batches(pairs: Iterator[tuple[int, Sample]], size: int) -> Iterator[tuple[list[int], list[Sample]]]:

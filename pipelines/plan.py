@@ -18,7 +18,7 @@ from curation.operator import Filter, Operator, Part, PartLimits, RecipeError, S
 from curation.sample import BadSample, Sample
 from curation.tokens import load_tokenizer
 from curation.uris import stat_uri
-from pipelines.recipe import Branch, Recipe, segments
+from pipelines.recipe import ONE_CPU, Branch, Placement, Recipe, placements, segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,8 @@ class SegmentPlan:
     """One pass over a branch's parts.
 
     id names its output; measures: per operator, the identity of its numbers (bounds left out), so that they are found again when only
-    bounds changed; counts: whether this pass also counts tokens (the last pass that looks at samples); select: the barrier after it.
+    bounds changed; counts: whether this pass also counts tokens (the last pass that looks at samples); select: the barrier after it;
+    placement: what a worker of this pass needs; relation_id names what the Select decides by, bounds left out, where that is stored.
     """
 
     id: str
@@ -35,6 +36,8 @@ class SegmentPlan:
     counts: str
     select: Select | None
     select_id: str
+    placement: Placement = ONE_CPU
+    relation_id: str = ""
 
     @property
     def empty(self) -> bool:
@@ -154,6 +157,7 @@ def _plan_branch(branch: Branch, limits: PartLimits, limit: int | None, counts: 
         raise RecipeError(f"{branch.name}: {branch.source.name} found nothing to read: look at its path")
     source_id = digest(source.settings(), fingerprint(source.files()))
     cut, selects = segments(branch)
+    needed = placements(branch)
     # Tokens are counted in the last pass that runs anyway, so that a branch that ends with a Select reads no media twice.
     counting = max((i for i, operators in enumerate(cut) if operators), default=0)
     plans, above, content = [], source_id, source_id
@@ -167,10 +171,9 @@ def _plan_branch(branch: Branch, limits: PartLimits, limit: int | None, counts: 
                 content = measures[-1]
         select = selects[i] if i < len(selects) else None
         counted = digest(counts, content) if i == counting else ""
-        own = digest(
-            [operator.settings() for operator in operators], above, counted, select.settings() if select else None
-        )
-        above = digest(own, "select") if select else own
+        signed = select.signature_settings() if select else None
+        own = digest([operator.settings() for operator in operators], above, counted, signed)
+        above = digest(own, "select", select.settings()) if select else own
         plans.append(
             SegmentPlan(
                 id=own,
@@ -179,6 +182,8 @@ def _plan_branch(branch: Branch, limits: PartLimits, limit: int | None, counts: 
                 counts=counted,
                 select=select,
                 select_id=above if select else "",
+                placement=needed[i],
+                relation_id=digest(own, "relation", select.relation_settings()) if select and select.SCORES else "",
             )
         )
     return BranchPlan(name=branch.name, source=source, source_id=source_id, parts=parts, segments=tuple(plans))

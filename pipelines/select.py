@@ -52,6 +52,9 @@ def decide_at_once(store: Store, branch: BranchPlan, index: int, part_names: Seq
     segment = branch.segments[index]
     assert segment.select is not None
     table = _input(store, branch, index, part_names)
+    if segment.relation_id:
+        related = _relation(store, segment, table)
+        table = table.join(related, on=["part", "row"], how="left", maintain_order="left")
     chosen = (
         segment.select.choose(table.drop("part", "row"))
         if table.height
@@ -59,6 +62,20 @@ def decide_at_once(store: Store, branch: BranchPlan, index: int, part_names: Seq
     )
     dropped = table.select("part", "row", "id").join(chosen.select("id", "duplicate_of"), on="id", how="inner")
     return _commit_dropped(store, segment, table.height, dropped)
+
+
+def _relation(store: Store, segment: SegmentPlan, table: pl.DataFrame) -> pl.DataFrame:
+    """Part, row, and what the Select relates, of every sample; computed unless it is committed."""
+    select = segment.select
+    assert select is not None
+    if store.done(segment.relation_id, "related") is None:
+        related = table.select("part", "row", *(pl.lit(None, pl.Float64).alias(name) for name in select.SCORES))
+        if table.height:
+            found = select.relate(table.drop("part", "row"))
+            related = table.select("part", "row", "id").join(found, on="id", how="inner").drop("id")
+        path = store.write_table(segment.relation_id, "related", related.sort("part", "row"))
+        store.commit(segment.relation_id, "related", [path], {"rows": related.height})
+    return store.read_table(segment.relation_id, "related")
 
 
 def gather_keys(store: Store, branch: BranchPlan, index: int, run: str, part_names: Sequence[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from curation.operator import Filter
 from curation.sample import Reference
 from curation.uris import atomic
 from pipelines.guard import Guard
-from pipelines.passes import after_segment
+from pipelines.passes import after_segment, scores_of
 from pipelines.plan import BranchPlan, Plan
 from pipelines.store import Store
 from pipelines.tables import COUNT_SCHEMA, column_of
@@ -62,6 +62,8 @@ def fates_of(store: Store, plan_id: str, branch: BranchPlan, part_name: str) -> 
             table = store.read_table(segment.id, part_name).drop("turns", "grids", "^sig\\..*$", strict=False)
             fates = _join_fate(fates, table)
         if segment.select:
+            if segment.relation_id:
+                fates = _join_fate(fates, scores_of(store, segment, part_name))
             dropped = (
                 store.scan_table(segment.select_id, "dropped")
                 .filter(pl.col("part") == part_name)
@@ -95,7 +97,10 @@ def _chosen(store: Store, plan_id: str, branch: BranchPlan, part_name: str) -> p
 
 def score_names(plan: Plan) -> list[str]:
     """Every score of any branch, in order of first appearance: all ledger files have the same columns."""
-    names = [o.name for b in plan.branches for s in b.segments for o in s.operators if isinstance(o, Filter)]
+    names: list[str] = []
+    for segment in (s for branch in plan.branches for s in branch.segments):
+        names += [operator.name for operator in segment.operators if isinstance(operator, Filter)]
+        names += segment.select.SCORES if segment.select else ()
     return list(dict.fromkeys(names))
 
 
