@@ -97,7 +97,12 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     serve.add_argument("--port", type=int, default=8765, help="0 takes a free one (%(default)s)")
     serve.add_argument(
-        "--media", type=Path, action="append", default=[], metavar="DIR", help="also show media of dropped samples from there"
+        "--media",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="also show media of dropped samples from there",
     )
     numbers = _command(commands_, "measure", measure.measure, "all measures of a few files, as a table")
     numbers.add_argument("files", metavar="FILE", type=Path, nargs="+", help="pictures, clips, .txt, .jsonl")
@@ -105,6 +110,8 @@ def parser() -> argparse.ArgumentParser:
     numbers.add_argument("--json", action="store_true", help="for machines")
     explain = _on_dataset(commands_, "explain", commands.explain, "the fate of one sample, node by node")
     explain.add_argument("sample", metavar="ID|ORIGIN", help="sample id, or the id its source gave it")
+    status = _on_dataset(commands_, "status", commands.status, "how a run in DIR stands, from another shell")
+    status.add_argument("--json", action="store_true", help="for machines")
     verify = _on_dataset(commands_, "verify", commands.verify, "check everything a trainer relies on; exit 1 on fault")
     verify.add_argument("--no-decode", action="store_true", help="do not decode media")
     quarantine = _on_dataset(commands_, "quarantine", commands.quarantine, "what failed, by error")
