@@ -94,27 +94,27 @@ def conversations(data: str) -> Branch:
     )
 
 
-# What a corpus of a category goes through, before and at its dedup. A published corpus was filtered by its authors: bounds here keep
-# out what a model cannot learn from, and the rules of `vl3_syn7m` what nobody has filtered yet.
+# What a corpus of a category goes through: rules for its words, for its media, and its dedup. A published corpus was filtered by its
+# authors: bounds here keep out what a model cannot learn from, and the rules of `vl3_syn7m` what nobody has filtered yet.
 _PICTURE = (AspectRatio(high=8.0), ShortSide(low=28), Decodable())
-_CAPTIONED = (Words(low=1, high=2048), NormalizeTurns(), *_PICTURE)
-_SCENE = (Words(low=3, high=2048), NormalizeTurns(), AspectRatio(high=3.0), ShortSide(low=28), Decodable())
+_SCENE = (AspectRatio(high=3.0), ShortSide(low=28), Decodable())
+_CLIP = (Duration(low=1.0, high=3600.0), Frames(low=2))
+_CAPTION = (Words(low=1, high=2048), NormalizeTurns())
 _CHAT = (Words(low=1, high=8192), NormalizeTurns())
-_CLIP = (Words(low=1, high=8192), NormalizeTurns(), Duration(low=1.0, high=3600.0), Frames(low=2))
-Chain = tuple[tuple[Operator, ...], tuple[Operator, ...]]
-CHAINS: Mapping[str, Chain] = {
-    "scene_image": (_SCENE, (ExactDedup(by="bytes"),)),
-    "scene_text": (_CAPTIONED, (ExactDedup(by="bytes"),)),
-    "document": ((Words(low=1, high=16_384), NormalizeTurns(), *_PICTURE), (ExactDedup(),)),
-    "chart": (_CAPTIONED, (ExactDedup(),)),
-    "fine_grained": (_CAPTIONED, (ExactDedup(),)),
-    "image_general": ((*_CHAT, *_PICTURE), (ExactDedup(),)),
-    "image_only": ((*_CHAT, *_PICTURE), (ExactDedup(),)),
-    "ocr": ((*_CHAT, *_PICTURE), (ExactDedup(),)),
-    "grounding": ((*_CHAT, *_PICTURE), (ExactDedup(),)),
-    "multi_image": ((*_CHAT, *_PICTURE), (ExactDedup(),)),
-    "text": (_CHAT, (ExactDedup(by="text"),)),
-    "video": (_CLIP, (ExactDedup(),)),
-    "streaming": (_CLIP, (ExactDedup(),)),
-    "temporal_grounding": (_CLIP, (ExactDedup(),)),
+Operators = tuple[Operator, ...]
+CHAINS: Mapping[str, tuple[Operators, Operators, Operators]] = {
+    "scene_image": ((Words(low=3, high=2048), NormalizeTurns()), _SCENE, (ExactDedup(by="bytes"),)),
+    "scene_text": (_CAPTION, _PICTURE, (ExactDedup(by="bytes"),)),
+    "document": ((Words(low=1, high=16_384), NormalizeTurns()), _PICTURE, (ExactDedup(),)),
+    "chart": (_CAPTION, _PICTURE, (ExactDedup(),)),
+    "fine_grained": (_CAPTION, _PICTURE, (ExactDedup(),)),
+    "image_general": (_CHAT, _PICTURE, (ExactDedup(),)),
+    "image_only": (_CHAT, _PICTURE, (ExactDedup(),)),
+    "ocr": (_CHAT, _PICTURE, (ExactDedup(),)),
+    "grounding": (_CHAT, _PICTURE, (ExactDedup(),)),
+    "multi_image": (_CHAT, _PICTURE, (ExactDedup(),)),
+    "text": (_CHAT, (), (ExactDedup(by="text"),)),
+    "video": (_CHAT, _CLIP, (ExactDedup(),)),
+    "streaming": (_CHAT, _CLIP, (ExactDedup(),)),
+    "temporal_grounding": (_CHAT, _CLIP, (ExactDedup(),)),
 }

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from curation.operator import RecipeError, Source
+from curation.operator import Operator, RecipeError, Source
 from curation.sources import FolderMedia, ParquetMedia, Resolver, TarMedia
 from curation.sources.records import Form, Records, RecordSource
 
@@ -14,7 +15,8 @@ class Use:
 
     category: row of the paper's data table, whose total is the weight; form: what a record becomes; task: the same in
     words; suffix: of the branch's name, where a stage uses a corpus twice; annotations: other files than the corpus's.
-    samples: how many the paper says it took, where it does.
+    samples: how many the paper says it took, where it does. recaption: whether the paper wrote its captions anew, "guided" by the
+    annotations, which are then what the form gives. filters: rules of this use beside those of its category.
     """
 
     stages: tuple[str, ...]
@@ -25,6 +27,8 @@ class Use:
     annotations: str = ""
     records: Records | None = None
     samples: int = 0
+    recaption: Literal["", "plain", "guided"] = ""
+    filters: tuple[Operator, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

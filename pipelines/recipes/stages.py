@@ -16,7 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from curation.filters import HeldOut
+from curation.neural import CaptionerSpec
+from curation.neural.prompts import BRIEF, DETAILED, GUIDED
 from curation.operator import Operator, RecipeError
+from curation.transforms import Recaption
 from pipelines.recipe import Branch, Mixture, Node, Recipe, branch
 from pipelines.recipes.branches import CHAINS, conversations, documents, image_text, text, videos
 from pipelines.recipes.corpora import CORPORA, corpora_of
@@ -102,6 +105,7 @@ def paper(
     data: str,
     *,
     totals: Mapping[str, float] | None = None,
+    captioner: CaptionerSpec | None = None,
     extra: Mapping[str, Sequence[Operator]] | None = None,
 ) -> Recipe:
     """A stage over the corpora that the paper names.
@@ -110,7 +114,9 @@ def paper(
 
     Args:
         totals: other totals of some categories, in millions of samples.
-        extra: operators per category that go before its dedup: aesthetic and alignment scores, a recaptioner.
+        captioner: writes the captions of what the paper recaptioned (its "-Recap" corpora): short in stage 1, detailed in stage 2,
+            from the annotations where there are any. Without one these corpora keep the captions or objects they come with.
+        extra: operators per category that go before its dedup: aesthetic and alignment scores, dedup of near-duplicates.
 
     Raises:
         RecipeError: none of the stage's corpora is there, or an argument names no category.
@@ -126,7 +132,8 @@ def paper(
         if why := corpus.missing(data, use):
             missing[name] = why
             continue
-        branches.append(_branch(corpus, use, data, (extra or {}).get(use.category, ())))
+        recaption = _recaption(stage, use, captioner)
+        branches.append(_branch(corpus, use, data, recaption, (extra or {}).get(use.category, ())))
         groups.setdefault(use.category, {})[name] = _weight(corpus, use, amounts[use.category])
     if not branches:
         raise RecipeError(f"{stage}: none of its {len(missing)} corpora is in {data}: vl3-curate doctor --data {data}")
@@ -135,9 +142,18 @@ def paper(
     return Recipe(stage=stage, branches=tuple(branches), mixture=mixture, missing=missing)
 
 
-def _branch(corpus: Corpus, use: Use, data: str, extra: Sequence[Operator]) -> Branch:
-    before, dedup = CHAINS[use.category]
-    return branch(corpus.branch(use), corpus.source(data, use), HeldOut(), *before, *extra, *dedup)
+def _branch(corpus: Corpus, use: Use, data: str, recaption: Sequence[Operator], extra: Sequence[Operator]) -> Branch:
+    words, media, dedup = CHAINS[use.category]
+    # A caption that is to be written is judged when it is: only the media come before.
+    chain = [*media, *use.filters, *recaption, *words] if recaption else [*words, *media, *use.filters]
+    return branch(corpus.branch(use), corpus.source(data, use), HeldOut(), *chain, *extra, *dedup)
+
+
+def _recaption(stage: str, use: Use, captioner: CaptionerSpec | None) -> tuple[Operator, ...]:
+    if captioner is None or not use.recaption:
+        return ()
+    prompt = BRIEF if stage == "stage1" else GUIDED if use.recaption == "guided" else DETAILED
+    return (Recaption(captioner=captioner, prompt=prompt),)
 
 
 def _weight(corpus: Corpus, use: Use, total: float) -> float:

@@ -1071,18 +1071,19 @@ def _(root: Path, count: int) -> None:
 
 @writer("panda70m_motion")
 def _(root: Path, count: int) -> None:
-    clips(root, [f"{i}.mp4" for i in range(count)], key="panda")
+    for i in range(count):
+        put(root / f"videos/{i}.mp4", clip("panda", i, fps=8, pan=True))
+    clips(root, ["still.mp4"], key="panda")
     events = [
         {"start": 0.0, "end": 1.5, "text": "a block waits"},
         {"start": 1.5, "end": 4.0, "text": "the block moves right"},
     ]
-    put_lines(
-        root / "dense.jsonl",
-        [
-            {"video": f"{i}.mp4", "duration": 4.0, "events": [*events, {"start": 2, "end": 3, "text": f"it is {i}"}]}
-            for i in range(count)
-        ],
-    )
+    names = [*(f"{i}.mp4" for i in range(count)), "still.mp4"]
+    rows = [
+        {"video": name, "duration": 4.0, "events": [*events, {"start": 2, "end": 3, "text": f"it is {name}"}]}
+        for name in names
+    ]
+    put_lines(root / "dense.jsonl", rows)
 
 
 @writer("activitynet")

@@ -31,10 +31,11 @@ def picture(*key: object, size: tuple[int, int] = (WIDTH, HEIGHT), form: str = "
 
 
 @lru_cache(maxsize=4096)
-def clip(*key: object, seconds: int = 4, fps: int = 2) -> bytes:
-    """A clip of a moving block drawn from its key."""
+def clip(*key: object, seconds: int = 4, fps: int = 2, pan: bool = False) -> bytes:
+    """A clip of a moving block drawn from its key, or of a camera that pans over a pattern."""
     rng = np.random.default_rng(_seed("clip", *key))
     ground, block = (rng.integers(0, 256, 3).astype(np.uint8) for _ in range(2))
+    pattern = rng.integers(0, 256, (7, 7, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast", "threads": "1"})
@@ -43,6 +44,8 @@ def clip(*key: object, seconds: int = 4, fps: int = 2) -> bytes:
             frame = np.broadcast_to(ground, (56, 56, 3)).copy()
             left = int(number * 40 / (seconds * fps))
             frame[20:36, left : left + 16] = block
+            if pan:
+                frame = np.roll(pattern, 2 * number, axis=1)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))  # pyright: ignore
         container.mux(stream.encode())  # pyright: ignore
     return buffer.getvalue()

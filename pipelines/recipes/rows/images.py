@@ -14,7 +14,11 @@ PICTURE = "jpg|jpeg|png|webp"
 
 def _recaption(form: Captioned | ListedObjects, stages: tuple[str, ...] = _S12) -> Use:
     return Use(
-        stages=stages, category="scene_image", form=form, task="recaption: short in stage 1, detailed in stage 2"
+        stages=stages,
+        category="scene_image",
+        form=form,
+        recaption="plain",
+        task="recaption: short in stage 1, detailed in stage 2",
     )
 
 
@@ -39,7 +43,7 @@ SCENES = (
         layout="zhiyuan_objv2_train.json (COCO), train/patch0/objects365_v1_00000000.jpg",
         annotations="zhiyuan_objv2_train.json", records=CocoRecords(), media=("train/",),
         uses=(
-            Use(stages=_S12, category="scene_image", form=ListedObjects(), task="recaption with its objects: short in stage 1, detailed in stage 2"),
+            Use(stages=_S12, category="scene_image", form=ListedObjects(), recaption="guided", task="recaption with its objects: short in stage 1, detailed in stage 2"),
             Use(stages=_S2, category="fine_grained", form=RegionCaptions(), task="names of its boxes", suffix="regions"),
         ),
     ),
@@ -54,7 +58,7 @@ SCENES = (
         layout="annotations/captions_train2017.json (COCO), train2017/000000000009.jpg",
         annotations="annotations/captions_train2017.json", records=CocoRecords(), media=("train2017/",),
         uses=(
-            Use(stages=_S2, category="scene_image", form=Captioned(image="file_name", text="annotations.0.caption"), task="detailed recaption with its captions"),
+            Use(stages=_S2, category="scene_image", form=Captioned(image="file_name", text="annotations.0.caption"), recaption="guided", task="detailed recaption with its captions"),
         ),
     ),
     Corpus(
