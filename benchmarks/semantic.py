@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--cosine", type=float, default=0.95)
     parser.add_argument("--spread", type=float, default=1.0)
     parser.add_argument("--visited", type=int, default=4)
+    parser.add_argument("--floor", type=float, default=0.9)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     figures: dict[str, Any] = {key: value for key, value in vars(options).items() if key != "json"}
@@ -89,7 +90,9 @@ def main() -> None:
         ]
         clusters = fit_clusters(np.random.default_rng(2).permutation(sample), count)
         lap("k-means")
-        best, _ = nearest_before(vectors, np.arange(options.rows), clusters, visited=options.visited)
+        best, _ = nearest_before(
+            vectors, np.arange(options.rows), clusters, visited=options.visited, floor=options.floor
+        )
         lap("neighbours")
         kept = within_quota(
             clusters.nearest(vectors, 1)[:, 0],

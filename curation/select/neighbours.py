@@ -5,34 +5,34 @@ Shapes: N vectors, D width.
 
 import numpy as np
 
-from curation.select.kmeans import Clusters, unit
+from curation.select.kmeans import CHUNK, Clusters, unit
 
 # Vectors compared at once: a block of scores is 64 MiB.
 _ROWS, _COLUMNS = 4096, 4096
 
 
 def nearest_before(
-    vectors: np.ndarray, ranks: np.ndarray, clusters: Clusters, *, visited: int
+    vectors: np.ndarray, ranks: np.ndarray, clusters: Clusters, *, visited: int, floor: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cosine and row of the most similar vector of lower rank: float32 [N] (-1 = none was compared), int64 [N] (-1).
 
-    A pair is compared where the cluster of one is among the `visited` nearest clusters of the other, so what is missed
-    lies on far sides of two clusters. Memory: a block of scores, one cluster, and 12 + 4 `visited` bytes per vector.
+    A pair is compared where the cluster of one is among the `visited` nearest clusters of the other. Among those, a cluster
+    is left out where no vector of it can have a cosine of `floor`: what is missed above it lies beyond `visited` clusters.
+    Memory: a block of scores, one cluster, and some 12 `visited` bytes per vector.
 
     Args:
         vectors: float16 or float32 [N, D], unit length but for rounding; may be memory-mapped.
         ranks: int64 [N], distinct; only what is ranked before counts (0 = best).
+        floor: the lowest cosine that is of interest; lower ones may be missed or come out too low.
     """
     from curation.select.neighbour_kernels import group_rows, take_best
 
     nearest = clusters.nearest(vectors, visited)
+    _leave_out_far(vectors, clusters, nearest, floor)
     best = np.full(len(vectors), -1, np.float32)
     parent = np.full(len(vectors), -1, np.int64)
     ranks = np.ascontiguousarray(ranks, np.int64)
-    members, begins = group_rows(np.ascontiguousarray(nearest[:, 0]), len(clusters))
-    guests = [
-        group_rows(np.ascontiguousarray(nearest[:, place]), len(clusters)) for place in range(1, nearest.shape[1])
-    ]
+    (members, begins), *guests = (group_rows(np.ascontiguousarray(column), len(clusters) + 1) for column in nearest.T)
     for cluster in range(len(clusters)):
         own = members[begins[cluster] : begins[cluster + 1]]
         visitors = [order[starts[cluster] : starts[cluster + 1]] for order, starts in guests]
@@ -44,3 +44,20 @@ def nearest_before(
                 rows = others[start : start + _ROWS]
                 take_best(unit(vectors[rows]) @ right.T, rows, columns, ranks, best, parent)
     return best, parent
+
+
+def _leave_out_far(vectors: np.ndarray, clusters: Clusters, nearest: np.ndarray, floor: float) -> None:
+    """Put K in place of clusters, beyond a vector's own, that hold nothing within `floor` of it.
+
+    Let x be a vector with own centroid h, and y one whose own centroid is c. y is nearer to c than to h; x is y turned by
+    at most the angle of `floor`, which changes x.(h - c) by at most its sine times |h - c|. So x.(h - c) is no larger.
+    """
+    sine = np.sqrt(max(0.0, 1 - floor * floor))
+    for begin in range(0, len(vectors), CHUNK):
+        block = unit(vectors[begin : begin + CHUNK])
+        own = clusters.centroids[nearest[begin : begin + CHUNK, 0]]
+        for place in range(1, nearest.shape[1]):
+            apart = own - clusters.centroids[nearest[begin : begin + CHUNK, place]]
+            gap = np.einsum("nd,nd->n", block, apart)
+            reach = sine * np.sqrt(np.einsum("nd,nd->n", apart, apart)) + 1e-3  # half precision
+            nearest[begin : begin + CHUNK, place][gap > reach] = len(clusters)

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -54,6 +55,10 @@ class PerceptualDedup(Select):
     def signature(self, batch: Batch) -> pl.DataFrame:
         """Number of media, records of their views and stills, and size; null where a medium does not decode."""
         return signatures(batch)
+
+    def signature_settings(self) -> dict[str, Any]:
+        """None: other bounds look at no picture again."""
+        return {key: value for key, value in self.settings().items() if key in ("operator", "version")}
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
         """All of each group but its survivor, sorted by id, with the survivor as `duplicate_of`.

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from curation.batch import Batch
-from curation.operator import Select
+from curation.operator import RecipeError, Select
 from curation.select.embedding_columns import Embed, clusters_of, embedding_column, vectors_of
 from curation.select.neighbours import nearest_before
 from curation.select.survivors import dropped_table, rank_samples
@@ -26,7 +26,8 @@ class SemanticDedup(Select):
     then smaller id. A dropped sample names the first survivor on the way from parent to parent.
 
     embed: what gives the vectors. cosine: its scale belongs to the encoder. clusters: None = by the number of samples.
-    visited: a sample is compared within so many of the nearest clusters; more find more, in proportion to their cost.
+    visited: a sample is compared within so many of the nearest clusters at most; more find more, and cost more. floor:
+    the lowest cut that will be wanted: similarities below it may be stored too low.
 
     Source: SemDeDup, arXiv:2303.09540 (clusters, the highest similarity within them, a cut); there a sample is compared
     within its own cluster only, and survivors are the farthest from the centroid.
@@ -36,10 +37,15 @@ class SemanticDedup(Select):
     cosine: float = 0.95
     clusters: int | None = None
     visited: int = 4
+    floor: float = 0.9
     best: str | None = None
     seed: int = 0
 
     SCORES: ClassVar[tuple[str, ...]] = ("semantic_similarity",)
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.floor <= self.cosine <= 1:
+            raise RecipeError(f"{self.name}: cosine {self.cosine:g}, floor {self.floor:g}: wanted floor <= cosine <= 1")
 
     def signature(self, batch: Batch) -> pl.DataFrame:
         """The embedding, as bytes of float16; null where there is none."""
@@ -64,7 +70,7 @@ class SemanticDedup(Select):
         if len(rows):
             ranks = rank_samples(rows, self.best, who=self.name)
             clusters = clusters_of(rows["id"], vectors, self.clusters or default_clusters(len(rows)), self.seed)
-            similarity, parent = nearest_before(vectors, ranks, clusters, visited=self.visited)
+            similarity, parent = nearest_before(vectors, ranks, clusters, visited=self.visited, floor=self.floor)
         known = parent >= 0
         found = pl.DataFrame({
             "id": rows["id"],

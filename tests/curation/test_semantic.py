@@ -72,6 +72,15 @@ def test_few_clusters_visited_find_nearly_all_neighbours(two_levels: bool) -> No
     assert (best[near] >= exact[near] - 1e-4).mean() >= 0.99
 
 
+def test_clusters_left_out_hold_nothing_above_the_floor() -> None:
+    vectors = vectors_with_neighbours(2000, seed=8)
+    clusters, ranks = fit_clusters(vectors, 30), np.arange(2000)
+    exact = brute_force(vectors, ranks)
+    best, _ = nearest_before(vectors, ranks, clusters, visited=len(clusters), floor=0.9)
+    np.testing.assert_allclose(best[exact >= 0.901], exact[exact >= 0.901], atol=1e-5)
+    assert (best < exact - 1e-3).any(), "something was left out"
+
+
 def test_nearest_clusters_are_those_of_the_largest_products() -> None:
     random = np.random.default_rng(3)
     vectors = random.standard_normal((500, 16)).astype(np.float16)
