@@ -11,8 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from curation.operator import PartLimits, RecipeError
+from pipelines.events import SILENT_SECONDS, read_status
 from pipelines.explain import explain_sample
 from pipelines.plan import Plan, make_plan
+from pipelines.progress import node_table, state_line, watch_line
 from pipelines.recipe import load_recipe
 from pipelines.statistics import dataset_statistics
 from pipelines.store import Store
@@ -31,9 +33,7 @@ def resolve(options: argparse.Namespace) -> tuple[Plan, str]:
         recipe = dataclasses.replace(recipe, mixture=dataclasses.replace(recipe.mixture, budget=options.budget))
     limits = PartLimits(rows=options.part_rows)
     seconds = getattr(options, "sample_seconds", 60.0)
-    plan = make_plan(
-        recipe, options.out, data=options.data, limits=limits, limit=options.limit, sample_seconds=seconds
-    )
+    plan = make_plan(recipe, options.out, data=options.data, limits=limits, limit=options.limit, sample_seconds=seconds)
     return plan, str(Path(options.recipe.rpartition(":")[0]).absolute()) if ":" in options.recipe else ""
 
 
@@ -122,6 +122,29 @@ def run(options: argparse.Namespace) -> int:
         f"{where}, in {result.seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. See {options.out / 'report.html'}"
     )
     return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """How a run stands; exit 1 when it ended badly or its driver went silent."""
+    state = read_status(options.directory)
+    if options.json:
+        print(json.dumps(state, ensure_ascii=False, indent=1))
+        return 0
+    driver = f"process {state['process']} on {state['host']}"
+    silent = not state["ended"] and state["silent"] > SILENT_SECONDS
+    said = f"{driver} said so {state['silent']:,.0f} s ago"
+    how = (
+        f"ended: {state['ended']}"
+        if state["ended"]
+        else "its driver is silent: run again to resume"
+        if silent
+        else said
+    )
+    console.print(state_line(state), highlight=False)
+    console.print(node_table(state))
+    console.print(watch_line(state), highlight=False)
+    console.print(f"[bold]{escape(how)}[/]")
+    return 1 if silent or state["ended"] not in ("", "done") else 0
 
 
 def stats(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def publish(plan: Plan, plan_id: str, store: Store, graph: Graph) -> Manifest:
     """Write the manifest, last; remove what an earlier recipe left in the same directory."""
     settled = graph.facts["settle"]
     entries = sorted(
-        (ShardEntry(**{k: v for k, v in f.items() if k != "reused"}) for f in graph.facts["shard"]),
+        (ShardEntry(**{field.name: f[field.name] for field in fields(ShardEntry)}) for f in graph.facts["shard"]),
         key=lambda e: e.name,
     )
     manifest = Manifest(

@@ -8,6 +8,7 @@ abort, out of memory), reads the cursor, and runs the part again one sample at a
 import faulthandler
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -46,16 +47,22 @@ class Guard:
             self._cursor = -1
 
 
-def read_cursor(cursor: Path) -> tuple[str, int, int] | None:
-    """Where a dead worker was: (node, first row, rows), or None when it had not begun."""
+@dataclass(frozen=True)
+class Place:
+    """Where a dead worker was: at `rows` samples from `row` on, in `node`; hung: ended by the watchdog rather than by a crash."""
+
+    node: str
+    row: int
+    rows: int
+    hung: bool
+
+
+def read_place(cursor: Path) -> Place | None:
+    """What a dead worker's cursor says, or None when it had not begun."""
     try:
         row, rows, node = cursor.read_text().strip().split(" ", 2)
-        return node, int(row), int(rows)
+        trace = cursor.with_suffix(".trace")
+        hung = trace.exists() and "Timeout" in trace.read_text(errors="replace")
+        return Place(node=node, row=int(row), rows=int(rows), hung=hung)
     except (OSError, ValueError):
         return None
-
-
-def was_hung(cursor: Path) -> bool:
-    """Whether the watchdog ended the worker (it leaves a trace), rather than a crash."""
-    trace = cursor.with_suffix(".trace")
-    return trace.exists() and "Timeout" in trace.read_text(errors="replace")

@@ -6,7 +6,10 @@ The specification: whatever another executor does, its datasets equal this one's
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
+import socket
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from curation.operator import ContractError, OperatorError, RecipeError
+from pipelines.guard import Place, read_place
 from pipelines.schedule import Outcome
 from pipelines.work import Job, Task, Worker
 
@@ -50,6 +54,10 @@ class InProcess:
         """What was submitted."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
+
+    def place(self, task: Task) -> Place | None:  # noqa: ARG002  a death here is the driver's own
+        """None."""
+        return None
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -96,6 +104,10 @@ class ProcessPool:
                 outcomes.append(Outcome(task=task, died=_died(child.process.exitcode)))
         return outcomes
 
+    def place(self, task: Task) -> Place | None:
+        """What the task's cursor says."""
+        return read_place(self.cursors / f"{task.name}.json")
+
     def close(self) -> None:
         """End all workers; unfinished tasks are simply not committed."""
         for child in [*self._idle, *(child for child, _ in self._busy.values())]:
@@ -130,9 +142,12 @@ def _serve(job: Job, pipe: Connection) -> None:
 
 
 def attempt_task(worker: Worker, task: Task, cursor: Path | None) -> tuple[dict | None, str]:
-    """(facts, "") or (None, why the run must stop)."""
+    """(facts, "") or (None, why the run must stop). Facts come with what the task took, where: for those who watch."""
+    start = time.perf_counter()
     try:
-        return worker.do(task, cursor), ""
+        facts = worker.do(task, cursor)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {**facts, "took": time.perf_counter() - start, "host": socket.gethostname(), "peak_bytes": peak}, ""
     except (OperatorError, RecipeError, ContractError) as error:
         return None, str(error)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Progress: what a person sees while a run goes on: per node, what went in and out, how fast, how long still.
+"""Progress: what a person sees while a run goes on: per node, what went in and out, how fast, how long still, where it is stuck.
 
-On a terminal the table is redrawn in place; in a log it is one plain line every ten seconds.
+On a terminal the table is redrawn in place; in a log it is one plain line every ten seconds; from another shell, `vl3-curate status`.
 """
 
 import sys
@@ -8,10 +8,13 @@ import time
 from collections import Counter
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from pipelines.events import Events
 from pipelines.plan import Plan
 from pipelines.work import Task
 
@@ -19,7 +22,7 @@ LOG_SECONDS = 10.0
 
 
 class Progress:
-    """Counts what tasks report and shows it on stderr. `quiet` shows nothing."""
+    """Counts what tasks report, shows it on stderr and writes it to OUT. `quiet` shows nothing."""
 
     def __init__(self, plan: Plan, *, quiet: bool = False) -> None:
         self._plan = plan
@@ -29,19 +32,36 @@ class Progress:
             Live(console=self._console, refresh_per_second=2) if self._console.is_terminal and not quiet else None
         )
         self._log = not quiet and self._live is None
-        self._logged = self._start
+        self._logged = self._shown = self._start
+        self._events = Events(plan.out)
         self._nodes: dict[tuple[str, str], Counter[str]] = {}
         self._parts: Counter[str] = Counter()
         self._total = {branch.name: len(branch.parts) for branch in plan.branches}
         self._phase = "passes"
+        self._flying: dict[str, float] = {}
+        self._slowest: tuple[float, str] = (0.0, "")
+        self._peaks: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()
         self.counters: Counter[str] = Counter()
         self.reused = 0
         self.tasks = 0
+        self._events.add("begun", plan=plan.id, parts=sum(self._total.values()))
         if self._live:
             self._live.start()
 
+    def started(self, task: Task) -> None:
+        """A task was handed to a worker."""
+        self._flying[task.name] = time.monotonic()
+
+    def died(self, task: Task, how: str) -> None:
+        """Its worker is gone; it will be tried again."""
+        self._flying.pop(task.name, None)
+        self._failures["workers died"] += 1
+        self._events.add("died", task=task.name, how=how)
+
     def finished(self, task: Task, facts: dict[str, Any]) -> None:
         """Add a finished task."""
+        self._flying.pop(task.name, None)
         self.tasks += 1
         self.reused += bool(facts.get("reused"))
         self._phase = task.kind
@@ -55,56 +75,51 @@ class Progress:
                 total[key] += counts[key]
             total["milliseconds"] += round(1000 * counts.get("seconds", 0.0))
             total["dropped"] += sum(counts["dropped"].values())
+        self._note(task, facts)
 
-    def show(self, flying: int) -> None:
+    def _note(self, task: Task, facts: dict[str, Any]) -> None:
+        took, host, peak = facts.get("took", 0.0), facts.get("host", ""), facts.get("peak_bytes", 0)
+        self._slowest = max(self._slowest, (took, task.name))
+        self._peaks[host] = max(peak, self._peaks.get(host, 0))
+        self._events.add(
+            "task", task=task.name, seconds=round(took, 3), host=host, peak_bytes=peak, reused=bool(facts.get("reused"))
+        )
+
+    def show(self) -> None:
         """Redraw, or log when it is time."""
+        if time.monotonic() - self._shown < 0.5:
+            return
+        self._shown = time.monotonic()
+        self._events.say(self.state())
         if self._live:
-            self._live.update(self._table(flying))
+            self._live.update(Group(Text(self.line()), node_table(self.state()), Text(watch_line(self.state()))))
         elif self._log and time.monotonic() - self._logged > LOG_SECONDS:
             self._logged = time.monotonic()
-            print(self.line(flying), file=sys.stderr, flush=True)
+            print(self.line(), file=sys.stderr, flush=True)
 
-    def line(self, flying: int = 0) -> str:
+    def line(self) -> str:
         """The state in one line."""
-        seen = {
-            branch: counts["seen"]
-            for (branch, name), counts in self._nodes.items()
-            if name == self._plan.branch(branch).source.name
-        }
-        elapsed = time.monotonic() - self._start
-        parts = f"{sum(self._parts.values()):,}/{sum(self._total.values()):,} parts"
-        total = sum(seen.values())
-        rate = f"{total / elapsed:,.0f}/s" if elapsed else ""
-        return f"{elapsed:7.1f} s  {self._phase:8s} {parts}  {total:,} samples read, {rate}  {flying} in flight  {self._eta()}"
+        return state_line(self.state())
 
-    def _eta(self) -> str:
-        done, total = sum(self._parts.values()), sum(self._total.values())
-        if not done or done == total:
-            return ""
-        return f"first passes end in about {(time.monotonic() - self._start) * (total - done) / done:,.0f} s"
+    def state(self, *, ended: str = "") -> dict[str, Any]:
+        """Everything a watcher wants to know, as JSON. ended: "" while it goes on, "done", or why it stopped."""
+        now = time.monotonic()
+        nodes = [{"branch": branch, "node": name, **counts} for (branch, name), counts in self._nodes.items()]
+        sources = {(branch.name, branch.source.name) for branch in self._plan.branches}
+        oldest = min(self._flying.items(), key=lambda item: item[1], default=("", now))
+        return {
+            "plan": self._plan.id, "elapsed": round(now - self._start, 1), "phase": self._phase, "ended": ended,
+            "parts": [sum(self._parts.values()), sum(self._total.values())],
+            "read": sum(counts["seen"] for place, counts in self._nodes.items() if place in sources),
+            "in_flight": len(self._flying), "oldest": [oldest[0], round(now - oldest[1], 1)],
+            "slowest": [self._slowest[1], round(self._slowest[0], 1)],
+            "peak_bytes": self._peaks, "failures": dict(self._failures), "nodes": nodes,
+        }  # fmt: skip
 
-    def _table(self, flying: int) -> Table:
-        table = Table(title=self.line(flying), title_justify="left", box=None)
-        for column in ("branch", "node", "seen", "kept", "", "dropped", "quarantined", "per second"):
-            table.add_column(column, justify="left" if column in ("branch", "node") else "right")
-        for (branch, name), counts in self._nodes.items():
-            seconds = counts["milliseconds"] / 1000
-            share = f"{100 * counts['kept'] / counts['seen']:.1f} %" if counts["seen"] else ""
-            rate = f"{counts['seen'] / seconds:,.0f}" if seconds else ""
-            table.add_row(
-                branch,
-                name,
-                f"{counts['seen']:,}",
-                f"{counts['kept']:,}",
-                share,
-                f"{counts['dropped']:,}",
-                f"{counts['quarantined']:,}",
-                rate,
-            )
-        return table
-
-    def close(self) -> None:
-        """Leave the terminal as it is."""
+    def close(self, ended: str = "done") -> None:
+        """Say how it ended, and leave the terminal as it is."""
+        self._events.add("ended", how=ended)
+        self._events.say(self.state(ended=ended), now=True)
         if self._live:
             self._live.stop()
 
@@ -112,3 +127,44 @@ class Progress:
     def seconds(self) -> float:
         """Since the run began."""
         return time.monotonic() - self._start
+
+
+def state_line(state: dict[str, Any]) -> str:
+    """A state in one line: time, phase, parts, samples and their rate, tasks in flight, and how long still."""
+    elapsed, (done, total) = state["elapsed"], state["parts"]
+    rate = f"{state['read'] / elapsed:,.0f}/s" if elapsed else ""
+    left = f"first passes end in about {elapsed * (total - done) / done:,.0f} s" if 0 < done < total else ""
+    return (
+        f"{elapsed:7.1f} s  {state['phase']:8s} {done:,}/{total:,} parts  {state['read']:,} samples read, {rate}  "
+        f"{state['in_flight']} in flight  {left}"
+    )
+
+
+def watch_line(state: dict[str, Any]) -> str:
+    """What to keep an eye on: the task in flight for longest, the slowest so far, memory per host, what went wrong."""
+    (name, age), (slow, took) = state["oldest"], state["slowest"]
+    parts = [f"in flight for {age:,.0f} s: {name}" if name else "", f"slowest: {slow} {took:,.1f} s" if slow else ""]
+    parts += [f"{host}: {peak / 1e9:.2f} GB per worker" for host, peak in sorted(state["peak_bytes"].items()) if host]
+    parts += [f"{count} {what}" for what, count in state["failures"].items()]
+    return "   ".join(part for part in parts if part)
+
+
+def node_table(state: dict[str, Any]) -> Table:
+    """What went into every node and out of it, and its rate on one worker."""
+    table = Table(box=None)
+    for column in ("branch", "node", "seen", "kept", "", "dropped", "quarantined", "per second"):
+        table.add_column(column, justify="left" if column in ("branch", "node") else "right")
+    for counts in state["nodes"]:
+        seconds, seen = counts.get("milliseconds", 0) / 1000, counts.get("seen", 0)
+        kept = counts.get("kept", 0)
+        share = f"{100 * kept / seen:.1f} %" if seen else ""
+        rate = f"{seen / seconds:,.0f}" if seconds else ""
+        numbers = [
+            f"{seen:,}",
+            f"{kept:,}",
+            share,
+            f"{counts.get('dropped', 0):,}",
+            f"{counts.get('quarantined', 0):,}",
+        ]
+        table.add_row(escape(counts["branch"]), escape(counts["node"]), *numbers, rate)
+    return table

@@ -10,11 +10,14 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipelines.guard import Place, read_place
 from pipelines.local import ONE_THREAD, attempt_task, environment
 from pipelines.schedule import Outcome
 from pipelines.work import Job, Task, Worker
 
+ASK_SECONDS = 20.0
 _workers: dict[int, Worker] = {}  # one per process: weights and tokenizers are loaded once
 
 
@@ -24,6 +27,7 @@ def _do(job: Job, task: Task, cursor: Path) -> tuple[dict[str, Any] | None, str]
     if key not in _workers:
         _workers.clear()
         _workers[key] = Worker(job)
+    cursor.parent.mkdir(parents=True, exist_ok=True)  # for an output in a store it lies on each node
     return attempt_task(_workers[key], task, cursor)
 
 
@@ -39,7 +43,6 @@ class RayExecutor:
         waiting = max(1, cpus // 4)
         self.slots = cpus + waiting if workers is None or workers >= cpus else workers
         self.cursors = cursors
-        cursors.mkdir(parents=True, exist_ok=True)
         self._job = ray.put(job)
         # On a cluster that was there before us, the environment must travel with the task.
         options: dict[str, Any] = {} if self._own else {"runtime_env": {"env_vars": ONE_THREAD}}
@@ -48,8 +51,12 @@ class RayExecutor:
 
     def submit(self, task: Task) -> None:
         """Start a Ray task."""
-        reference = self._remote.remote(self._job, task, self.cursors / f"{task.name}.json")
+        needs = {"num_cpus": task.placement.cpus, "num_gpus": task.placement.gpus}
+        reference = self._remote.options(**needs).remote(self._job, task, self._cursor(task))
         self._flying[reference] = task
+
+    def _cursor(self, task: Task) -> Path:
+        return self.cursors / f"{task.name}.json"
 
     def wait(self, seconds: float) -> list[Outcome]:
         """Ray tasks that ended."""
@@ -65,6 +72,26 @@ class RayExecutor:
         except RayError as failure:
             return Outcome(task=task, died=type(failure).__name__)
         return Outcome(task=task, facts=facts, error=error)
+
+    def place(self, task: Task) -> Place | None:
+        """What the task's cursor says: here, where OUT is a shared folder, or else on the node where it lies."""
+        if place := read_place(self._cursor(task)):
+            return place
+        asked = [
+            ray.remote(num_cpus=0, max_retries=0)(read_place)
+            .options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+            .remote(self._cursor(task))
+            for node in ray.nodes()
+            if node["Alive"]
+        ]
+        answers, _ = ray.wait(asked, num_returns=len(asked), timeout=ASK_SECONDS)
+        for answer in answers:
+            try:
+                if place := ray.get(answer):
+                    return place
+            except RayError:  # that node is gone, and its cursors with it
+                continue
+        return None
 
     def close(self) -> None:
         """Leave the cluster; end it if it is ours."""

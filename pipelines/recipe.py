@@ -25,10 +25,16 @@ STAGES = tuple(STAGE_RULES)
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where a node runs: resources per worker. Not part of its identity."""
+    """Where a node runs: resources per worker, of which a cluster gives as many as it has. Not part of its identity.
+
+    cpus: 1 unless an operator uses threads of its own. gpus: a share of one, so that several workers may live on it.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
+
+
+ONE_CPU = Placement()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,7 @@ class Node:
     """An operator and its placement."""
 
     operator: Operator
-    placement: Placement = Placement()
+    placement: Placement = ONE_CPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,3 +257,15 @@ def load_module(path: str) -> ModuleType:
 def segments(branch: Branch) -> tuple[list[list[Operator]], list[Select]]:
     """A branch's operators cut at its Selects."""
     return branches_of(node.operator for node in branch.nodes)
+
+
+def placements(branch: Branch) -> list[Placement]:
+    """What a worker of each of these segments needs: the most that any of its operators asks for."""
+    needed = [Placement()]
+    for node in branch.nodes:
+        if isinstance(node.operator, Select):
+            needed.append(Placement())
+        else:
+            cpus, gpus = max(needed[-1].cpus, node.placement.cpus), max(needed[-1].gpus, node.placement.gpus)
+            needed[-1] = Placement(cpus=cpus, gpus=gpus)
+    return needed

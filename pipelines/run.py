@@ -60,9 +60,12 @@ def run(
         running = _executor(executor, Job.of(plan, recipe_file), _cursors(store, plan_id), workers)
         try:
             graph = execute(plan, running, progress)
+        except BaseException as error:
+            progress.close(f"{type(error).__name__}: {error}")
+            raise
         finally:
             running.close()
-            progress.close()
+        progress.close()
         check_conservation(graph)
         manifest = publish(plan, plan_id, store, graph)
         _record(plan, plan_id, graph, progress, manifest, executor, running.slots)

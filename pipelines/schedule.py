@@ -7,15 +7,15 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
-from pathlib import Path
 from typing import Any, Protocol
 
 from curation.operator import OperatorError
-from pipelines.guard import read_cursor, was_hung
+from pipelines.guard import Place
 from pipelines.passes import FREE_FAILURES
 from pipelines.plan import BranchPlan, Plan
 from pipelines.progress import Progress
 from pipelines.select import runs_of
+from pipelines.stop import Stop
 from pipelines.work import Task
 
 # A task that kills its worker this often without a sample to blame stops the run.
@@ -36,7 +36,6 @@ class Executor(Protocol):
     """Runs tasks somewhere. `slots`: how many may be in flight."""
 
     slots: int
-    cursors: Path
 
     def submit(self, task: Task) -> None:
         """Start a task."""
@@ -44,6 +43,10 @@ class Executor(Protocol):
 
     def wait(self, seconds: float) -> list[Outcome]:
         """Tasks that ended, waiting at most so long for the first."""
+        ...
+
+    def place(self, task: Task) -> Place | None:
+        """Where the worker of a task that died was, if it had begun."""
         ...
 
     def close(self) -> None:
@@ -58,26 +61,36 @@ def execute(plan: Plan, executor: Executor, progress: Progress) -> "Graph":
         OperatorError: a task failed for good; what is committed stays, so that the run can be resumed.
     """
     graph = Graph(plan)
-    recovery = Recovery(executor.cursors)
+    recovery = Recovery(executor)
     ready: deque[Iterator[Task]] = deque([graph.start()])
     flying = 0
-    while True:
-        while flying < executor.slots and (task := _next(ready)) is not None:
-            executor.submit(task)
-            flying += 1
-        if not flying:
-            return graph
-        for outcome in executor.wait(1.0):
-            flying -= 1
-            if outcome.error:
-                raise OperatorError(outcome.error)
-            if outcome.died:
-                ready.appendleft(iter([recovery.again(outcome)]))
-                continue
-            assert outcome.facts is not None
-            progress.finished(outcome.task, outcome.facts)
-            ready.append(iter(graph.done(outcome.task, outcome.facts)))
-        progress.show(flying)
+    with Stop() as stop:
+        while True:
+            while not stop.asked and flying < executor.slots and (task := _next(ready)) is not None:
+                executor.submit(task)
+                progress.started(task)
+                flying += 1
+            if stop.asked and (not flying or stop.overdue):
+                raise OperatorError(f"ended by {stop.signal}, {flying} tasks in flight given up")
+            if not flying:
+                return graph
+            for outcome in executor.wait(1.0):
+                flying -= 1
+                tasks = iter(_taken(outcome, graph, recovery, progress))
+                ready.appendleft(tasks) if outcome.died else ready.append(tasks)
+            progress.show()
+
+
+def _taken(outcome: Outcome, graph: "Graph", recovery: "Recovery", progress: Progress) -> Iterable[Task]:
+    """The tasks that may run now that one ended."""
+    if outcome.error:
+        raise OperatorError(outcome.error)
+    if outcome.died:
+        progress.died(outcome.task, outcome.died)
+        return [recovery.again(outcome)]
+    assert outcome.facts is not None
+    progress.finished(outcome.task, outcome.facts)
+    return graph.done(outcome.task, outcome.facts)
 
 
 def _next(ready: deque[Iterator[Task]]) -> Task | None:
@@ -107,10 +120,8 @@ class Graph:
 
     def _passes(self, branch: BranchPlan, segment: int) -> Iterator[Task]:
         self._left["pass", branch.name, segment] = len(branch.parts)
-        tasks = [(part, branch.part_name(index)) for index, part in enumerate(branch.parts)]
-        return (
-            Task(kind="pass", branch=branch.name, segment=segment, part=part, part_name=name) for part, name in tasks
-        )
+        begun = Task(kind="pass", branch=branch.name, segment=segment, placement=branch.segments[segment].placement)
+        return (replace(begun, part=part, part_name=branch.part_name(index)) for index, part in enumerate(branch.parts))
 
     def done(self, task: Task, facts: dict[str, Any]) -> Iterable[Task]:
         """Note a finished task; returns the tasks that may run now."""
@@ -186,8 +197,8 @@ class Graph:
 class Recovery:
     """How a task whose worker died is tried again: one sample at a time, then without the sample that killed it twice."""
 
-    def __init__(self, cursors: Path) -> None:
-        self._cursors = cursors
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
         self._deaths: Counter[str] = Counter()
 
     def again(self, outcome: Outcome) -> Task:
@@ -197,25 +208,26 @@ class Recovery:
             OperatorError: there is no sample to blame, or there are too many.
         """
         task = outcome.task
-        cursor = self._cursors / f"{task.name}.json"
-        place = read_cursor(cursor)
+        place = self._executor.place(task)
         self._deaths[task.name] += 1
         blamed = (
             task.kind == "pass"
             and task.careful
             and place is not None
-            and place[2] == 1
-            and not place[0].startswith("reading")
+            and place.rows == 1
+            and not place.node.startswith("reading")
         )
         if blamed and place is not None:
             if len(task.poison) >= FREE_FAILURES:
                 raise OperatorError(
-                    f"{task}: {len(task.poison)} samples killed their workers, the last in {place[0]}: look at this source first"
+                    f"{task}: {len(task.poison)} samples killed their workers, the last in {place.node}: look at this source first"
                 )
-            why = "stood still past its deadline" if was_hung(cursor) else f"killed its worker ({outcome.died})"
-            return replace(task, poison={**task.poison, place[1]: (place[0], f"{place[0]}: the sample {why}, twice")})
+            why = "stood still past its deadline" if place.hung else f"killed its worker ({outcome.died})"
+            return replace(
+                task, poison={**task.poison, place.row: (place.node, f"{place.node}: the sample {why}, twice")}
+            )
         if self._deaths[task.name] >= MAX_DEATHS + len(task.poison):
-            where = f"{place[0]}, sample {place[1]}" if place else "its start"
+            where = f"{place.node}, sample {place.row}" if place else "its start"
             raise OperatorError(
                 f"{task}: its worker died {self._deaths[task.name]} times ({outcome.died}), last at {where}"
             )

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from curation.batch import Batch
-from curation.operator import Filter, Operator, OperatorError, RecipeError, Transform
+from curation.operator import Filter, Operator, OperatorError, RecipeError, Transform, digest
 from curation.sample import Sample, SampleError, turn_to_dict, turns_of, turns_to_json
 from curation.tokens import TokenCounter
 
@@ -116,7 +116,18 @@ class CountStep(Step):
 def steps_of(
     operators: Sequence[Operator], measures: Sequence[str], counter: TokenCounter | None, counts: str
 ) -> list[Step]:
-    """The steps of a segment, opened (weights are loaded here)."""
+    """The steps of a segment. A worker opens a segment's operators, which may load weights, for its first part of it."""
+    key = digest([operator.settings() for operator in operators], list(measures), counts)
+    if key not in _opened:
+        while len(_opened) >= MAX_OPEN:
+            _opened.pop(next(iter(_opened)))
+        _opened[key] = _open(operators, measures, counter, counts)
+    return _opened[key]
+
+
+def _open(
+    operators: Sequence[Operator], measures: Sequence[str], counter: TokenCounter | None, counts: str
+) -> list[Step]:
     steps: list[Step] = []
     for operator, measure in zip(operators, measures, strict=True):
         if isinstance(operator, Filter):
@@ -128,6 +139,11 @@ def steps_of(
     if counter is not None:
         steps.append(CountStep(name="Count", measure=counts, counter=counter))
     return steps
+
+
+# Segments whose operators a worker holds open; parts of branches take turns.
+MAX_OPEN = 8
+_opened: dict[str, list[Step]] = {}
 
 
 def attempt(step: Step, batch: Batch) -> list[Any]:

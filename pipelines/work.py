@@ -23,7 +23,7 @@ from pipelines.guard import Guard
 from pipelines.mixture import choose, lay_into_shards, realised
 from pipelines.passes import Pass
 from pipelines.plan import BranchPlan, Plan
-from pipelines.recipe import load_module
+from pipelines.recipe import ONE_CPU, Placement, load_module
 from pipelines.select import decide_at_once, decide_by_pairs, gather_keys, kept_before, pair_range, pairs_name
 from pipelines.settle import settle
 from pipelines.shard import write_shard
@@ -50,6 +50,7 @@ class Task:
     of: int = 0
     poison: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     careful: bool = False
+    placement: Placement = ONE_CPU
 
     @property
     def name(self) -> str:
