@@ -74,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("checkpoint", metavar="CKPT")
     evaluate.add_argument("--shards", nargs="+", required=True, metavar="DIR")
     evaluate.add_argument("--stage", choices=list(STAGES), default="stage4", help="whose pixel rules and packs to use")
+    evaluate.add_argument("--answers", action="store_true", help="also ask what the shards hold answers to")
+    evaluate.add_argument("--samples", type=int, metavar="N", help="of each branch that are asked (default: all)")
     evaluate.add_argument("--json", action="store_true")
     generate = _command(commands, "generate", _generate, "answer a prompt about images or a video")
     generate.add_argument("checkpoint", metavar="CKPT")
@@ -233,21 +235,29 @@ def _plan(options: argparse.Namespace) -> None:
 def _eval(options: argparse.Namespace) -> None:
     import torch
 
+    from trainer.answers import describe_answers, score_answers
     from trainer.evaluate import evaluate
     from trainer.stages import stage_for
     from trainer.start import read_model
 
     model, processor = read_model(Path(options.checkpoint))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scores = evaluate(
-        model, processor, options.shards, stage_for(options.stage, width=model.config.language.hidden), device=device
+    stage = stage_for(options.stage, width=model.config.language.hidden)
+    scores = evaluate(model, processor, options.shards, stage, device=device)
+    answers = (
+        score_answers(model, processor, options.shards, stage, device=device, samples=options.samples)
+        if options.answers
+        else []
     )
     if options.json:
-        print(json.dumps({name: asdict(score) for name, score in scores.items()}, indent=1))
+        found: dict[str, Any] = {name: asdict(score) for name, score in scores.items()}
+        print(json.dumps(found | ({"answers": [asdict(one) for one in answers]} if answers else {}), indent=1))
         return
     print(f"{'branch':<20}{'loss':>10}{'accuracy':>10}{'tokens':>12}")
     for name, score in scores.items():
         print(f"{name:<20}{score.loss:>10.4f}{score.accuracy:>10.1%}{score.tokens:>12,}")
+    if answers:
+        print("\n" + describe_answers(answers))
 
 
 def _generate(options: argparse.Namespace) -> None:

@@ -39,6 +39,7 @@ class Case:
     trains: str
     packs: int
     recompute: bool = False
+    poisoned: int = -1  # a pack whose pixels are not a number
 
     @property
     def stage(self) -> Stage:
@@ -78,6 +79,9 @@ def fresh(case: Case) -> VideoLLaMA3:
 def run(case: Case, world: World) -> dict[str, torch.Tensor]:
     """Loss, norm and gradients of one step over the world's ranks."""
     batches = [made_pack(number) for number in range(case.packs)]
+    if case.poisoned >= 0:
+        patches = torch.full(batches[case.poisoned].patches.shape, torch.nan)
+        batches[case.poisoned] = replace(batches[case.poisoned], patches=patches)
     mine = [
         LoadedPack(
             number=number,
@@ -95,11 +99,17 @@ def run(case: Case, world: World) -> dict[str, torch.Tensor]:
     planned = sum(batch.num_supervised for batch in batches)
     outcome = train_step(model, optimizer, mine, planned=planned, branches=1, clip=0.0, world=world).read()
     found = {"loss": torch.tensor(outcome.loss), "norm": torch.tensor(outcome.grad_norm)}
+    if outcome.skipped:
+        before = dict(fresh(case).named_parameters())
+        return {name: torch.tensor(torch.equal(whole(p), before[name])) for name, p in model.named_parameters()}
     for name, parameter in model.named_parameters():
         if parameter in optimizer.state:
-            gradient = optimizer.state[parameter]["exp_avg"]
-            found[name] = gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+            found[name] = whole(optimizer.state[parameter]["exp_avg"])
     return found
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def main() -> None:

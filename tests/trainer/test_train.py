@@ -20,6 +20,7 @@ from trainer.checkpoint import latest, read_progress
 from trainer.cli import main
 from trainer.errors import ContractError, RunError, UsageError
 from trainer.evaluate import evaluate
+from trainer.shard_file import open_shard
 from trainer.stages import SMALL_STAGES
 from trainer.start import read_model
 from trainer.train import Settings, train
@@ -232,6 +233,27 @@ def test_a_run_asked_to_stop_saves_and_says_how_to_go_on(mixed: Path, tmp_path: 
     step = latest(tmp_path)
     assert step is not None
     assert read_progress(step).step == len(metrics(tmp_path))
+
+
+def test_a_shard_that_is_deleted_between_two_steps_stops_the_run_and_costs_nothing(mixed: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shutil.copytree(mixed, shards)
+    train(settings(shards, tmp_path / "whole", steps=16))
+    train(settings(shards, tmp_path / "out", steps=2, save_every=1))
+    lost = sorted((shards / "shards").glob("*.tar"))[2]
+    lost.rename(tmp_path / "aside.tar")
+    open_shard.cache_clear()
+    with pytest.raises(ContractError, match=rf"{lost.name}: rows .* cannot be read .*No such file"):
+        train(settings(shards, tmp_path / "out", steps=16, save_every=1))
+    (tmp_path / "aside.tar").rename(lost)
+    done = latest(tmp_path / "out")
+    assert done is not None
+    assert read_progress(done).step >= 2
+    train(settings(shards, tmp_path / "out", steps=16))
+    # The rate's schedule of the first two steps ended at step 2, so that losses differ; samples must not.
+    assert [line["seen"] for line in metrics(tmp_path / "out")] == [
+        line["seen"] for line in metrics(tmp_path / "whole")
+    ]
 
 
 def test_a_disk_that_is_full_at_a_save_leaves_the_checkpoint_before(mixed: Path, tmp_path: Path) -> None:
