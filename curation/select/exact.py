@@ -25,7 +25,8 @@ class ExactDedup(PartitionedSelect):
 
     by: "content" = the same media bytes and the same turns; "bytes" = the same media bytes in the same order; "pixels" = the same decoded
     pictures, however their files differ (metadata, lossless re-encoding; videos by their bytes); "text" = the same words of all turns
-    but system turns; "caption" = the same assistant turns; "conversation" = the same turns and places of media, whatever the media. Text is compared after
+    but system turns; "caption" = the same assistant turns; "conversation" = the same turns and places of media, whatever the media.
+    Text is compared after
     NFKC, case folding and collapsing white space.
     Samples that the key does not apply to (no media, no text) are never duplicates of each other. Keys are 128-bit
     digests: among 10^10 samples the chance of one false pair is below 10^-18.

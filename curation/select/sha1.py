@@ -11,11 +11,11 @@ from curation.select.words import cut, scratch
 
 @njit(cache=True)
 def sha1_hashes(data, starts, size, words):
-    """As `shingle_hashes`: the first four bytes of each shingle's SHA-1, little-endian.
+    """As `shingle_hashes`: upper halves are the first four bytes of each shingle's SHA-1, little-endian; lower halves are 0.
 
     Source: datasketch, sha1_hash32.
     """
-    hashes = np.empty(2 * (starts[-1] - starts[0]) + 1, dtype=np.uint32)
+    hashes = np.empty(2 * (starts[-1] - starts[0]) + 1, dtype=np.uint64)
     bounds = np.zeros(starts.shape[0], dtype=np.int64)
     joined, units = scratch(starts)
     schedule = np.empty(80, dtype=np.uint32)
@@ -23,7 +23,8 @@ def sha1_hashes(data, starts, size, words):
         found = cut(data, starts[text], starts[text + 1], words, joined, units)
         window, end = min(size, found), bounds[text]
         for unit in range(found - window + 1 if found else 0):
-            hashes[end] = _sha1(joined, units[unit, 0], units[unit + window - 1, 1], schedule)
+            value = _sha1(joined, units[unit, 0], units[unit + window - 1, 1], schedule)
+            hashes[end] = np.uint64(value) << np.uint64(32)
             end += 1
         bounds[text + 1] = end
     return hashes[: bounds[-1]].copy(), bounds

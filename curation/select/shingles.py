@@ -17,7 +17,7 @@ from curation.select.words import FOLDED, PART_OF_WORD, SEPARATOR, WORD, cut, fo
 
 _ROLL, _SPREAD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 # Typed, since numba makes a float of uint64 with int64.
-_U0, _U1, _U8, _U32 = (np.uint64(number) for number in (0, 1, 8, 32))
+_U0, _U1, _U8 = (np.uint64(number) for number in (0, 1, 8))
 
 
 def shingle_hashes(
@@ -30,7 +30,7 @@ def shingle_hashes(
         sha1: hash as datasketch does by default, instead of by a polynomial that is rolled from shingle to shingle (faster).
 
     Returns:
-        uint32 hashes of all texts end to end; int64 [N + 1], where each text's hashes begin and end.
+        uint64 hashes of all texts end to end (signatures take their upper halves); int64 [N + 1], where each text's hashes begin and end.
     """
     if size < 1:
         raise ValueError(f"shingles of {size} words or characters: wanted 1 or more")
@@ -48,7 +48,7 @@ def shingle_hashes(
 @njit(cache=True)
 def _rolling_hashes(data, starts, size, words):
     """A polynomial over the hashes of words or characters, rolled from one shingle to the next."""
-    hashes = np.empty(2 * (starts[-1] - starts[0]) + 1, dtype=np.uint32)
+    hashes = np.empty(2 * (starts[-1] - starts[0]) + 1, dtype=np.uint64)
     bounds = np.zeros(starts.shape[0], dtype=np.int64)
     joined, units = scratch(starts)
     values = np.empty(units.shape[0], dtype=np.uint64)
@@ -69,7 +69,7 @@ def _rolling_hashes(data, starts, size, words):
             if unit >= window:
                 rolled -= leaving * values[unit - window]
             if unit >= window - 1:
-                hashes[end] = np.uint32(mix64(rolled) >> _U32)
+                hashes[end] = mix64(rolled)
                 end += 1
         bounds[text + 1] = end
     return hashes[: bounds[-1]].copy(), bounds

@@ -37,8 +37,8 @@ def signatures(hashes, bounds, multipliers, increments):
         row = result[text]
         place, stop = bounds[text], bounds[text + 1]
         while place + 4 <= stop:  # four at a time: the row is read and written less often
-            one, two = mix32(hashes[place]), mix32(hashes[place + 1])
-            three, four = mix32(hashes[place + 2]), mix32(hashes[place + 3])
+            one, two = upper32(hashes[place]), upper32(hashes[place + 1])
+            three, four = upper32(hashes[place + 2]), upper32(hashes[place + 3])
             for k in range(row.shape[0]):
                 a, b = multipliers[k], increments[k]
                 left = min(np.uint32(a * one + b), np.uint32(a * two + b))
@@ -46,15 +46,16 @@ def signatures(hashes, bounds, multipliers, increments):
                 row[k] = min(row[k], min(left, right))
             place += 4
         for rest in range(place, stop):
-            one = mix32(hashes[rest])
+            one = upper32(hashes[rest])
             for k in range(row.shape[0]):
                 row[k] = min(row[k], np.uint32(multipliers[k] * one + increments[k]))
     return result
 
 
 @njit(cache=True)
-def mix32(value):
-    """The finalizer of MurmurHash3, 32 bits."""
+def upper32(hashed):
+    """The upper half of a hash, through the finalizer of MurmurHash3, 32 bits."""
+    value = np.uint32(hashed >> np.uint64(32))
     value = np.uint32((value ^ (value >> np.uint32(16))) * np.uint32(0x85EBCA6B))
     value = np.uint32((value ^ (value >> np.uint32(13))) * np.uint32(0xC2B2AE35))
     return np.uint32(value ^ (value >> np.uint32(16)))
