@@ -18,13 +18,14 @@ from pipelines.store import Store, read_frame, scan_frames
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundMedium:
-    """One medium. width, height: pixels; duration: seconds; reference: where its encoded bytes lie."""
+    """One medium. width, height: pixels; duration: seconds; fps: frames per second; reference: where its encoded bytes lie."""
 
     kind: str
     format: str
     width: int
     height: int
     duration: float
+    fps: float
     reference: Reference
 
 
@@ -121,5 +122,6 @@ def _medium(facts: Mapping[str, Any], reference: Reference) -> FoundMedium:
         width=facts["width"] or 0,
         height=facts["height"] or 0,
         duration=facts["duration"] or 0.0,
+        fps=facts["fps"] or 0.0,
         reference=reference,
     )

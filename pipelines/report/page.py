@@ -9,6 +9,7 @@ from pipelines.report import contents, groups, overview, scores, supply
 from pipelines.report.blocks import Cards
 from pipelines.report.gallery import Gallery
 from pipelines.report.material import Material
+from pipelines.report.overlap import overlap
 from pipelines.report.survey import Survey, survey
 from pipelines.store import write_json
 from pipelines.thumbnails import Thumbnailer
@@ -52,7 +53,7 @@ def report_sections(material: Material, counted: Survey, gallery: Gallery) -> li
         overview.funnel(material, counted),
         scores.scores(material, counted, gallery),
         scores.relations(material, counted),
-        scores.overlap(material, counted),
+        overlap(material, counted, gallery, gallery.thumbnailer),
         groups.duplicates(counted, gallery, twins),
         groups.clusters(gallery, members),
         groups.contamination(counted, gallery),

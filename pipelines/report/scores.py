@@ -1,12 +1,9 @@
 """Scores: for each filter how its numbers lie, what other bounds would have done, and samples on both sides; how scores relate."""
 
-from collections.abc import Sequence
-from itertools import combinations
-
 import numpy as np
 import polars as pl
 
-from charts import Block, Bounds, Chart, Section, Table, heatmap, histogram
+from charts import Block, Bounds, Chart, Section, heatmap, histogram
 from pipelines.report.blocks import Cards, WhatIf
 from pipelines.report.gallery import Gallery
 from pipelines.report.material import Material
@@ -103,53 +100,6 @@ def _spearman(table: pl.DataFrame, first: str, second: str) -> float | None:
     if (ranks.std(axis=0) == 0).any():
         return None
     return float(np.corrcoef(ranks.T)[0, 1])
-
-
-def overlap(material: Material, survey: Survey) -> Section | None:
-    """What several filters would drop alike, as far as both numbers were measured."""
-    blocks: list[Block] = []
-    for branch in material.branches:
-        mine = survey.sample.filter(pl.col("branch") == branch)
-        names = [o["name"] for o in material.operators(branch) if o["name"] in material.scores]
-        rows = _pairs(material, mine, branch, names)
-        if rows:
-            columns = (
-                "filter",
-                "other filter",
-                "samples with both numbers",
-                "outside both",
-                "outside the first only",
-                "outside the second only",
-            )
-            blocks.append(Table(title=branch, columns=columns, rows=rows))
-    lead = (
-        "A sample leaves at the first filter that drops it, so later numbers are mostly not measured for it. Counted over the sample of "
-        "rows in which both were; look for pairs where one filter adds nothing."
-    )
-    return Section(title="Overlap of filters", lead=lead, blocks=blocks) if blocks else None
-
-
-def _pairs(material: Material, table: pl.DataFrame, branch: str, names: Sequence[str]) -> list[tuple[object, ...]]:
-    rows: list[tuple[object, ...]] = []
-    for first, second in combinations(names, 2):
-        both = table.select(first, second).drop_nulls()
-        out = [_outside(both[name], material.bounds(branch, name) or Bounds()) for name in (first, second)]
-        if both.height and (out[0].any() or out[1].any()):
-            together = int((out[0] & out[1]).sum())
-            rows.append(
-                (first, second, both.height, together, int(out[0].sum()) - together, int(out[1].sum()) - together)
-            )
-    return rows
-
-
-def _outside(values: pl.Series, bounds: Bounds) -> np.ndarray:
-    numbers = values.to_numpy().astype(float)
-    out = np.isnan(numbers)
-    if bounds.low is not None:
-        out |= numbers < bounds.low
-    if bounds.high is not None:
-        out |= numbers > bounds.high
-    return out
 
 
 def lengths(material: Material, survey: Survey) -> list[Block]:

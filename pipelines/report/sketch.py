@@ -124,7 +124,11 @@ def _bars(values: np.ndarray, unique: np.ndarray, *, log: bool) -> np.ndarray:
     scale, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
     if len(unique) <= FEW:
         places = scale(unique)
-        width = max(float(np.diff(places).min(initial=np.inf)), float(places[-1] - places[0]) / 80) if len(unique) > 1 else 1.0
+        width = (
+            max(float(np.diff(places).min(initial=np.inf)), float(places[-1] - places[0]) / 80)
+            if len(unique) > 1
+            else 1.0
+        )
         middles = (places[1:] + places[:-1]) / 2
         left = np.maximum(places - width / 2, np.concatenate([[-np.inf], middles]))
         right = np.minimum(places + width / 2, np.concatenate([middles, [np.inf]]))

@@ -20,7 +20,7 @@ from pipelines.store import scan_frames
 BATCH_ROWS = 200_000
 SAMPLE = 4_000  # rows per branch
 NEAR = 8  # samples on each side of a bound, and at its far end
-EXAMPLES = 8  # samples per reason
+EXAMPLES = 24  # samples per reason
 LENGTH = "length"  # pseudo-score: language tokens of a sample in the shards, visual ones after pruning included
 _NEEDED = [
     "id", "branch", "part", "shard", "decision", "node", "reason", "duplicate_of", "text_tokens", "patches",

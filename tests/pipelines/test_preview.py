@@ -1,6 +1,7 @@
 """The contact sheet: right samples, right size, hostile captions and lost shards cost a caption, not the sheet."""
 
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def test_a_decoder_that_hangs_or_fails_costs_one_picture(tmp_path: Path) -> None
         assert "png" in thumbnailer.make(Reference(uri=str(tmp_path / "bad.png")), "image").error
         assert "no such file" in thumbnailer.make(Reference(uri=str(tmp_path / "none.png")), "image").error
         made = thumbnailer.make(Reference(uri=str(picture)), "image")
-        with Image.open(__import__("io").BytesIO(made.pictures[0])) as small:
+        with Image.open(BytesIO(made.pictures[0])) as small:
             assert small.size == (40, 20)
         child = thumbnailer._child
         assert child is not None

@@ -250,6 +250,57 @@ def test_the_report_says_so_when_dropped_samples_are_gone(out: Path, tmp_path: P
     assert page.count("<img") == 0
 
 
+def test_what_only_one_filter_drops_equals_measuring_everything(tmp_path: Path) -> None:
+    from curation.filters import CharacterRatio, Words
+    from curation.sources import JsonlSource
+    from pipelines.plan import make_plan
+    from pipelines.recipe import Recipe, branch
+
+    texts = [" ".join(["word"] * n + more) for n in range(8) for more in ([], ["1234567890"], ["!?!?!?!?!?!?!?"])]
+    (tmp_path / "t.jsonl").write_text(
+        "".join(json.dumps({"id": str(i), "text": t}) + "\n" for i, t in enumerate(texts))
+    )
+    filters = (
+        Words(low=4),
+        CharacterRatio(characters="alphabetic", low=0.6),
+        CharacterRatio(characters="digit", high=0.3),
+    )
+    recipe = Recipe(stage="stage1", branches=(branch("text", JsonlSource(f"{tmp_path}/t.jsonl", id="id"), *filters),))
+    run(make_plan(recipe, tmp_path / "out"), workers=0, quiet=True)
+    texts = [t for t in texts if t]
+    short = [t for t in texts if len(t.split()) < 4]
+    letters = [t for t in short if sum(c.isalpha() for c in t) / len(t) < 0.6]
+    digits = [t for t in short if sum(c.isdigit() for c in t) / len(t) > 0.3]
+    seen = json.loads((tmp_path / "out" / "report.json").read_text())["seen"]["Overlap of filters"]
+    row = next(row for row in seen["text"] if row["filter"] == "Words")
+    assert row["dropped"] == row["looked at"] == ledger(tmp_path / "out").filter(reason="Words.below").height
+    empty = row["looked at"] - len(short)
+    assert row["also CharacterRatio[alphabetic]"] == pytest.approx(
+        len(letters) / row["looked at"], abs=empty / row["looked at"]
+    )
+    assert row["also CharacterRatio[digit]"] == pytest.approx(
+        len(digits) / row["looked at"], abs=empty / row["looked at"]
+    )
+    assert len(digits) != len(letters)
+
+
+def test_only_our_own_cheap_filters_are_made_from_a_manifest() -> None:
+    from curation.filters import AspectRatio
+    from pipelines.remeasure import cheap_filter
+
+    assert cheap_filter(AspectRatio(high=3.0).settings()) == AspectRatio(high=3.0)
+    for operator in (
+        "os.system",
+        "curation.operator.Filter",
+        "curation.filters.image.np",
+        "curation.select.exact.ExactDedup",
+        "",
+        ".",
+    ):
+        assert cheap_filter({"operator": operator, "name": "x", "command": "echo"}) is None
+    assert cheap_filter(AspectRatio().settings() | {"low": {"a": 1}}) is None
+
+
 def test_packs_needed_lie_between_the_bounds_of_bin_packing() -> None:
     random = np.random.default_rng(0)
     length, patches = random.integers(1, 1000, 500), random.integers(0, 4000, 500)
