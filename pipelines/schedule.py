@@ -19,7 +19,10 @@ from pipelines.stop import Stop
 from pipelines.work import Task
 
 # A task that kills its worker this often without a sample to blame stops the run.
-MAX_DEATHS = 3
+MAX_DEATHS = 4
+# Ends that a process brings on itself, and ends of the node below it, as executors name them.
+OWN_DOING = {f"signal {name}" for name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE")}
+NODE_LOST = {"NodeDiedError", "ObjectLostError", "OwnerDiedError", "NodePreemptedError"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,40 +198,51 @@ class Graph:
 
 
 class Recovery:
-    """How a task whose worker died is tried again: one sample at a time, then without the sample that killed it twice."""
+    """How a task whose worker died is tried again: one sample at a time, then without the sample that kills its worker.
+
+    A sample is blamed for a crash or a hang that happened while it was alone. A worker that was killed from outside (out of memory, an
+    operator's mistake, a chaos test) proves nothing: then the same sample must be there twice. A lost node is nobody's fault.
+    """
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._deaths: Counter[str] = Counter()
+        self._last: dict[str, Place] = {}
 
     def again(self, outcome: Outcome) -> Task:
         """The task to try next.
 
         Raises:
-            OperatorError: there is no sample to blame, or there are too many.
+            OperatorError: it dies without getting on and there is no sample to blame, or there are too many.
         """
         task = outcome.task
-        place = self._executor.place(task)
-        self._deaths[task.name] += 1
-        blamed = (
-            task.kind == "pass"
-            and task.careful
-            and place is not None
-            and place.rows == 1
-            and not place.node.startswith("reading")
-        )
-        if blamed and place is not None:
-            if len(task.poison) >= FREE_FAILURES:
-                raise OperatorError(
-                    f"{task}: {len(task.poison)} samples killed their workers, the last in {place.node}: look at this source first"
-                )
-            why = "stood still past its deadline" if place.hung else f"killed its worker ({outcome.died})"
-            return replace(
-                task, poison={**task.poison, place.row: (place.node, f"{place.node}: the sample {why}, twice")}
-            )
+        if outcome.died in NODE_LOST:
+            return task
+        place, before = self._executor.place(task), self._last.get(task.name)
+        if place is not None:
+            self._last[task.name] = place
+        got_on = place is not None and before is not None and place.row > before.row
+        self._deaths[task.name] = 1 if got_on else self._deaths[task.name] + 1
+        if place is not None and self._blamed(task, place, before, outcome.died):
+            return _without(task, place, outcome.died)
         if self._deaths[task.name] >= MAX_DEATHS + len(task.poison):
             where = f"{place.node}, sample {place.row}" if place else "its start"
             raise OperatorError(
                 f"{task}: its worker died {self._deaths[task.name]} times ({outcome.died}), last at {where}"
             )
         return replace(task, careful=task.kind == "pass")
+
+    @staticmethod
+    def _blamed(task: Task, place: Place, before: Place | None, died: str) -> bool:
+        alone = task.kind == "pass" and task.careful and place.rows == 1 and not place.node.startswith("reading")
+        again = before is not None and before.rows == 1 and (before.node, before.row) == (place.node, place.row)
+        return alone and (place.hung or died in OWN_DOING or again)
+
+
+def _without(task: Task, place: Place, died: str) -> Task:
+    if len(task.poison) >= FREE_FAILURES:
+        raise OperatorError(
+            f"{task}: {len(task.poison)} samples killed their workers, the last in {place.node}: look at this source first"
+        )
+    why = "stood still past its deadline" if place.hung else f"killed its worker ({died})"
+    return replace(task, poison={**task.poison, place.row: (place.node, f"{place.node}: the sample {why}, twice")})
