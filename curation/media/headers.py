@@ -58,6 +58,10 @@ def read_header(data: bytes, image_format: str) -> Header:
         raise SampleError(f"{image_format} {error}") from error
     limit = MAX_PIXELS_BY_FORMAT.get(image_format, MAX_PIXELS)
     check_size(header.width, header.height, what=image_format, limit=limit)
+    if header.frames > MAX_ANIMATION_FRAMES:
+        raise SampleError(
+            f"{image_format} declares {header.frames:,} frames, limit {MAX_ANIMATION_FRAMES:,}: cut it at the source"
+        )
     return header
 
 

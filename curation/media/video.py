@@ -86,7 +86,8 @@ def probe_video(data: bytes) -> VideoFacts:
         if frame is not None:
             width, height = _displayed(frame)
         duration, fps = _duration(container, stream), float(stream.average_rate or 0)
-        frames = stream.frames or round(duration * fps)
+        guess = round(duration * fps)
+        frames = stream.frames or (guess if guess <= MAX_FRAMES else 0)  # some rates are nonsense
         return VideoFacts(format=video_format, width=width, height=height, duration=duration, fps=fps, frames=frames)
 
 
