@@ -117,6 +117,7 @@ class Connection:
                 answer.feed(chunk)
             else:
                 data.append(chunk)
+        response.close()  # `read1` leaves a body of known length open, and the connection could not be used again
         if streamed:
             answer.feed(b"\n")
             return answer.caption()

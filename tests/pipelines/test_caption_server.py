@@ -100,6 +100,16 @@ def test_failing_server_loses_nothing_and_is_paid_once(kind: str) -> None:
         assert server.kinds[kind] == 5
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_healthy_server_sees_every_request_once(stream: bool) -> None:
+    with serving() as server:
+        spec, asked, counts = endpoint(server, stream=stream), requests(50), Counter[str]()
+        list(spec.load().answers(asked, beat=lambda _: None, counts=counts))
+        assert server.paid == Counter(words_for(request) for request in asked)
+        assert (server.kinds["answered"], counts["caption_retries"]) == (50, 0)
+        assert len(server.sockets) <= spec.window  # connections are kept alive
+
+
 def test_server_that_fails_for_everybody_is_waited_for() -> None:
     start = time.monotonic()
     with serving(lambda _: "broken" if time.monotonic() - start < 2.0 else "") as server:
