@@ -3,12 +3,12 @@
 import logging
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from moto.core.model_instances import reset_model_data
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -59,14 +59,16 @@ def _cut(answer: Iterable[bytes]) -> Iterator[bytes]:
 @contextmanager
 def serve() -> Iterator[tuple[str, Moody]]:
     """The server's address, and the switch of its moods."""
-    reset_model_data()  # one server after another in a process would share their buckets
     moody = Moody(DomainDispatcherApplication(create_backend_app))
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", 0, moody, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
     try:
-        yield f"http://127.0.0.1:{server.server_port}", moody
+        # One server after another in a process would share their buckets.
+        urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).close()
+        yield address, moody
     finally:
         server.shutdown()
         thread.join()

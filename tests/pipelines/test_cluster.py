@@ -1,0 +1,112 @@
+"""Clusters: several Ray nodes on this machine, one of which dies, and a driver that is asked to end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from run_checks import digests
+
+from pipelines.cli import main
+from pipelines.events import read_status
+from pipelines.plan import Plan
+from pipelines.run import run
+
+PlanOf = Callable[..., Plan]
+pytestmark = pytest.mark.slow
+
+SLOW = """
+import time
+from dataclasses import dataclass
+from curation.filters import Words
+from curation.operator import Filter
+from curation.sources import JsonlSource
+from pipelines.recipe import Recipe, branch
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(Filter):
+    def measure(self, batch):
+        return batch.measure_each(lambda index: time.sleep(0.05) or 1.0)
+
+def recipe(data):
+    return Recipe(stage="stage2", branches=(branch("text", JsonlSource(f"{data}/text.jsonl", id="id"), Slow(), Words(low=1)),))
+"""
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """Four hundred texts that take 50 ms each."""
+    lines = [json.dumps({"id": f"text_{i}", "text": f"document number {i} says little"}) for i in range(400)]
+    (tmp_path / "text.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "recipe.py").write_text(SLOW)
+    return tmp_path
+
+
+def arguments(texts: Path, out: Path) -> list[str]:
+    where = ["--data", str(texts), "--out", str(out), "--part-rows", "20", "--workers", "2", "--quiet"]
+    return ["run", f"{texts}/recipe.py:recipe", *where]
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """Three nodes of one CPU each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    small = {"num_cpus": 1, "object_store_memory": 80 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    for _ in range(2):
+        cluster.add_node(**small)
+    cluster.wait_for_nodes()
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")  # Ray's own, about its sockets and futures
+def test_a_node_lost_in_the_middle_changes_nothing_but_the_time(
+    cluster: object, plan_of: PlanOf, tmp_path: Path
+) -> None:
+    alone, there = tmp_path / "alone", tmp_path / "cluster"
+    run(plan_of(alone, rows=10), workers=0, quiet=True)
+    lost = threading.Timer(6.0, lambda: cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False))  # type: ignore[attr-defined]
+    lost.start()
+    run(plan_of(there, rows=10), executor="ray", quiet=True)
+    lost.join()
+    assert digests(there) == digests(alone)
+
+
+def test_a_run_that_is_asked_to_end_keeps_what_it_did(texts: Path, tmp_path: Path) -> None:
+    out, whole = tmp_path / "asked", tmp_path / "whole"
+    command = [sys.executable, "-m", "pipelines", *arguments(texts, out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    tasks = out / "run.jsonl"
+    while not tasks.exists() or tasks.read_text().count('"event": "task"') < 3:
+        time.sleep(0.2)
+        assert process.poll() is None
+    assert main(["status", str(out)]) == 0  # it goes on
+    os.kill(process.pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert "ended by SIGTERM" in said
+    assert "0 tasks in flight given up" in said
+    assert main(["status", str(out)]) == 1
+    done = read_status(out)["parts"][0]
+    assert 3 <= done < 20
+
+    assert main(arguments(texts, out)) == 0
+    assert main(["status", str(out)]) == 0
+    events = [json.loads(line) for line in tasks.read_text().splitlines()]
+    second = events[max(i for i, event in enumerate(events) if event["event"] == "begun") :]
+    assert sum(event.get("reused", False) for event in second) == done
+    assert main(arguments(texts, whole)) == 0
+    assert digests(out) == digests(whole)
