@@ -110,7 +110,8 @@ def write_run(
         )
     paths = [
         store.write_table(node, f"nodes-{run}", nodes),
-        store.write_table(node, f"keys-{run}", keyed, row_group_size=KEY_ROWS),
+        # Keys and sketches are as good as random: nothing to compress.
+        store.write_table(node, f"keys-{run}", keyed, row_group_size=KEY_ROWS, compress=False),
     ]
     return store.commit(node, f"keys-{run}", paths, {"rows": rows, "keys": keyed.height})
 

@@ -110,11 +110,18 @@ class Store:
         write_json(self.marker(node, name), {"files": listed, "facts": facts})
         return dict(facts)
 
-    def write_table(self, node: str, name: str, table: pl.DataFrame, *, row_group_size: int | None = None) -> Path:
+    def write_table(
+        self, node: str, name: str, table: pl.DataFrame, *, row_group_size: int | None = None, compress: bool = True
+    ) -> Path:
         """Put a table in place (not yet committed)."""
         path = self.table_path(node, name)
         with atomic(path) as temporary:
-            table.write_parquet(temporary, compression="zstd", statistics=True, row_group_size=row_group_size)
+            table.write_parquet(
+                temporary,
+                compression="zstd" if compress else "uncompressed",
+                statistics=True,
+                row_group_size=row_group_size,
+            )
         return path
 
     def read_table(self, node: str, name: str, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
