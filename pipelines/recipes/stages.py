@@ -126,7 +126,7 @@ def paper(
         raise RecipeError(f"{stage}: no category {', '.join(unknown)}: it has {', '.join(TOTALS[stage])}")
     missing: dict[str, str] = {}
     branches: list[Branch] = []
-    groups: dict[str, dict[str, float]] = {}
+    used: list[tuple[Corpus, Use]] = []
     for corpus, use in corpora_of(stage):
         name = corpus.branch(use)
         if why := corpus.missing(data, use):
@@ -134,10 +134,11 @@ def paper(
             continue
         recaption = _recaption(stage, use, captioner)
         branches.append(_branch(corpus, use, data, recaption, (extra or {}).get(use.category, ())))
-        groups.setdefault(use.category, {})[name] = _weight(corpus, use, amounts[use.category])
+        used.append((corpus, use))
     if not branches:
         raise RecipeError(f"{stage}: none of its {len(missing)} corpora is in {data}: vl3-curate doctor --data {data}")
-    weights = {category: amount for category, amount in amounts.items() if category in groups}
+    groups = _groups(used, amounts)
+    weights = {category: amounts[category] for category in groups}
     mixture = Mixture(weights=weights, groups=groups)
     return Recipe(stage=stage, branches=tuple(branches), mixture=mixture, missing=missing)
 
@@ -156,9 +157,22 @@ def _recaption(stage: str, use: Use, captioner: CaptionerSpec | None) -> tuple[O
     return (Recaption(captioner=captioner, prompt=prompt),)
 
 
-def _weight(corpus: Corpus, use: Use, total: float) -> float:
-    """Millions of samples that a corpus stands for in its category."""
-    return min((use.samples or corpus.size) / 1e6, total)
+def stage_shares(stage: str) -> dict[str, float]:
+    """Share of each branch in a stage when every corpus is there; sums to 1."""
+    return Mixture(weights=TOTALS[stage], groups=_groups(corpora_of(stage), TOTALS[stage])).shares()
+
+
+def _groups(used: Sequence[tuple[Corpus, Use]], totals: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Millions of samples that each corpus stands for in its category: what the paper says of it, else its part of the rest."""
+    groups: dict[str, dict[str, float]] = {}
+    for category, total in totals.items():
+        members = [(corpus, use) for corpus, use in used if use.category == category]
+        told = {corpus.branch(use): use.samples / 1e6 for corpus, use in members if use.samples}
+        sizes = {c.branch(u): min(c.size / 1e6, total) for c, u in members if not u.samples}
+        rest = max(total - sum(told.values()), 0.0) or total
+        if members:
+            groups[category] = told | {name: rest * size / sum(sizes.values()) for name, size in sizes.items()}
+    return groups
 
 
 def _holding_out(chain: Branch) -> Branch:

@@ -14,6 +14,7 @@ from pipelines.cli import main
 from pipelines.doctor import examine
 from pipelines.recipe import load_recipe
 from pipelines.recipes.corpora import CORPORA, corpora_of
+from pipelines.recipes.stages import TOTALS, stage_shares
 from trainer.cli import main as train
 
 # What tables 1 to 4 print, in thousands of samples; stage 2's text is what its total leaves.
@@ -34,16 +35,10 @@ ENOUGH = {"stage1": 90, "stage2": 240, "stage3": 240, "stage4": 300}
 def enough() -> dict[str, int]:
     """Samples of each corpus, so that every stage finds what its shares ask for."""
     counts = dict.fromkeys(WRITERS, 3)
-    for stage, printed in PRINTED.items():
-        sizes: dict[str, dict[str, float]] = {}
+    for stage, total in ENOUGH.items():
+        shares = stage_shares(stage)
         for corpus, use in corpora_of(stage):
-            sizes.setdefault(use.category, {})[corpus.name] = min(
-                (use.samples or corpus.size) / 1000, printed[use.category]
-            )
-        for category, members in sizes.items():
-            wanted = 1.05 * ENOUGH[stage] * printed[category] / sum(printed.values())
-            for name, size in members.items():
-                counts[name] = max(counts[name], math.ceil(wanted * size / sum(members.values())) + 3)
+            counts[corpus.name] = max(counts[corpus.name], math.ceil(1.05 * total * shares[corpus.branch(use)]) + 3)
     return counts
 
 
@@ -211,11 +206,19 @@ def test_no_sample_is_both_trained_on_and_held_out(tree: Path) -> None:
     assert kept["stage3"] == kept["stage3_validation"]
 
 
+def test_what_the_paper_tells_of_a_corpus_is_its_share() -> None:
+    first, second = stage_shares("stage1"), stage_shares("stage2")
+    assert first["vl3_syn7m"] * 15.57 == pytest.approx(7)
+    assert first["llava_pretrain"] * 15.57 == pytest.approx(0.558, abs=1e-3)
+    assert second["vl3_syn7m"] * 21.97 == pytest.approx(7)
+    assert second["laion_ocr"] * 21.97 == pytest.approx(3)
+    # Of the rest each corpus has a part by its published size: 11.2 M of SA-1B, 1.7 M of Objects365.
+    assert first["sa1b"] / first["objects365"] == pytest.approx(11_185_362 / 1_742_289)
+
+
 def test_the_tables_add_up_to_the_published_totals() -> None:
     totals = {"stage1": 15_570, "stage2": 21_970, "stage3": 19_050, "stage4": 5_716.2}
     assert {stage: sum(printed.values()) for stage, printed in PRINTED.items()} == pytest.approx(totals)
-    from pipelines.recipes.stages import TOTALS
-
     assert {s: {c: round(1000 * v, 1) for c, v in t.items()} for s, t in TOTALS.items()} == PRINTED
 
 
