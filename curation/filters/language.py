@@ -19,8 +19,8 @@ CHARACTERS = 600
 class Language(Filter):
     """Probability that the answers are in `language`, in [0, 1]. NaN where there is no letter.
 
-    Cost: about 0.8 ms for a text, of which the first 600 characters are read. Short captions are uncertain in any language: below 5 words prefer
-    a bound of 0.2 or none.
+    Cost: about 0.8 ms for a text, of which the first 600 characters are read. Short captions are uncertain in any language:
+    below 5 words prefer a bound of 0.2 or none.
 
     Source: langid.py, Lui and Baldwin, ACL 2012, as packaged in py3langid, whose wheel carries the model. FineWeb, arXiv:2406.17557,
     keeps English above 0.65 by another classifier, which is the default here.
