@@ -11,6 +11,7 @@ from curation.sources.synthetic import write_synthetic
 from pipelines.plan import Plan, make_plan
 from pipelines.recipe import Recipe
 from pipelines.recipes import RECIPES
+from pipelines.run import run
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,12 @@ def plan_of(corpora: Path) -> Callable[..., Plan]:
         return make_plan(recipe, out, data=str(corpora), limits=PartLimits(rows=rows), **options)  # pyright: ignore[reportArgumentType]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def demo_dataset(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo recipe over the corpora, built once in this process; tests that change something copy it."""
+    out = tmp_path_factory.mktemp("demo")
+    plan = make_plan(RECIPES["demo"](str(corpora)), out, data=str(corpora), limits=PartLimits(rows=40))
+    run(plan, workers=0, quiet=True)
+    return out

@@ -19,7 +19,6 @@ from curation.sources import ParquetSource
 from pipelines.cli import main
 from pipelines.plan import make_plan
 from pipelines.recipe import Recipe, branch
-from pipelines.recipes import RECIPES
 from pipelines.run import run
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> a red ball {{ 7 * 7 }} ]]> </script>"
@@ -32,10 +31,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def demo(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("demo")
-    run(make_plan(RECIPES["demo"](str(corpora)), out, data=str(corpora)), workers=0, quiet=True)
-    return out
+def demo(demo_dataset: Path) -> Path:
+    """The demo."""
+    return demo_dataset
 
 
 def check(browser: Browser, page: Path) -> None:

@@ -1,6 +1,8 @@
 """The contact sheet: right samples, right size, hostile captions and lost shards cost a caption, not the sheet."""
 
+import os
 import shutil
+import time
 from io import BytesIO
 from pathlib import Path
 
@@ -9,26 +11,18 @@ import pytest
 from PIL import Image, ImageFont
 from run_checks import ledger
 
-from curation.operator import PartLimits
 from curation.sample import Reference
+from pipelines.apart import LostError
 from pipelines.cli import main
-from pipelines.plan import make_plan
 from pipelines.preview import GAP, TEXT, TILE, choose, wrap, write_preview
-from pipelines.recipes import RECIPES
-from pipelines.run import run
 from pipelines.samples import SampleFinder
 from pipelines.thumbnails import Thumbnailer
 
 
 @pytest.fixture(scope="module")
-def out(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("preview")
-    run(
-        make_plan(RECIPES["demo"](str(corpora)), directory, data=str(corpora), limits=PartLimits(rows=40)),
-        workers=0,
-        quiet=True,
-    )
-    return directory
+def out(demo_dataset: Path) -> Path:
+    """The demo."""
+    return demo_dataset
 
 
 def test_the_sheet_shows_samples_of_every_branch(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,8 +72,6 @@ def test_captions_are_wrapped_within_their_tile(text: str) -> None:
 
 
 def test_a_decoder_that_hangs_or_fails_costs_one_picture(tmp_path: Path) -> None:
-    import os
-
     picture = tmp_path / "good.png"
     Image.new("RGB", (40, 20), "red").save(picture)
     (tmp_path / "bad.png").write_bytes(picture.read_bytes()[:50])
@@ -94,5 +86,8 @@ def test_a_decoder_that_hangs_or_fails_costs_one_picture(tmp_path: Path) -> None
         os.kill(child.pid, 9)
         assert "died" in thumbnailer.make(Reference(uri=str(picture)), "image").error
         assert thumbnailer.make(Reference(uri=str(picture)), "image").pictures
-        thumbnailer.seconds = 0.0
-        assert "took longer" in thumbnailer.make(Reference(uri=str(picture)), "image").error
+        thumbnailer.seconds = 0.2
+        with pytest.raises(LostError, match="took longer"):
+            thumbnailer.call(time.sleep, 30.0)
+        thumbnailer.seconds = 20.0
+        assert thumbnailer.make(Reference(uri=str(picture)), "image").pictures

@@ -28,16 +28,9 @@ PlanOf = Callable[..., Plan]
 
 
 @pytest.fixture(scope="module")
-def out(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo, built in this process."""
-    from curation.operator import PartLimits
-    from pipelines.plan import make_plan
-    from pipelines.recipes import RECIPES
-
-    directory = tmp_path_factory.mktemp("report")
-    plan = make_plan(RECIPES["demo"](str(corpora)), directory, data=str(corpora), limits=PartLimits(rows=40))
-    run(plan, workers=0, quiet=True)
-    return directory
+def out(demo_dataset: Path) -> Path:
+    """The demo."""
+    return demo_dataset
 
 
 @pytest.fixture(scope="module")

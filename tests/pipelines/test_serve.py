@@ -14,24 +14,15 @@ from browser import Browser
 from PIL import Image
 from run_checks import ledger
 
-from curation.operator import PartLimits
 from pipelines.browse import DatasetView
-from pipelines.plan import make_plan
 from pipelines.query import QueryError, parse_condition
-from pipelines.recipes import RECIPES
-from pipelines.run import run
 from pipelines.serve import PAGE, DatasetServer
 
 
 @pytest.fixture(scope="module")
-def out(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("served")
-    run(
-        make_plan(RECIPES["demo"](str(corpora)), directory, data=str(corpora), limits=PartLimits(rows=40)),
-        workers=0,
-        quiet=True,
-    )
-    return directory
+def out(demo_dataset: Path) -> Path:
+    """The demo."""
+    return demo_dataset
 
 
 @pytest.fixture(scope="module")
