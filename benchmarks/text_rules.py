@@ -2,7 +2,7 @@
 
     python benchmarks/text_rules.py --texts 'DIR/text-*.parquet' --peer-python PEER/bin/python [--rounds 3] [--limit N]
 
-PEER is a virtual environment with `pip install "datatrove[processing,io]==0.10.1" spacy pyarrow`; without it only ours is run. Rules:
+Without --texts, seeded synthetic documents are used. PEER is a virtual environment with `pip install "datatrove[processing,io]==0.10.1" spacy pyarrow`; without it only ours is run. Rules:
 Gopher quality, Gopher repetition, C4, FineWeb, each with its authors' bounds, each on the text as it is. Both sides run every rule on
 every document, one process, one thread; datatrove may reuse its words between rules, as it does in a pipeline. Time is CPU time without
 start-up and compilation; rounds take turns. Ours includes taking the texts out of samples and all of a batch's bookkeeping.
@@ -13,10 +13,12 @@ import glob
 import json
 import statistics
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 RULES = ("gopher_quality", "gopher_repetition", "fineweb", "c4")
@@ -26,6 +28,15 @@ def read_texts(patterns: list[str], limit: int) -> list[str]:
     files = [file for pattern in patterns for file in sorted(glob.glob(pattern))]
     texts = [text for file in files for text in pq.read_table(file, columns=["text"])["text"].to_pylist()]
     return texts[:: max(1, len(texts) // limit)] if limit else texts
+
+
+def synthetic_texts(folder: str) -> str:
+    from curation.sources.synthetic import write_synthetic
+
+    write_synthetic(folder, samples=5000, seed=0, defects=0.0)
+    lines = Path(folder, "text.jsonl").read_text(encoding="utf-8").splitlines()
+    pq.write_table(pa.table({"text": [json.loads(line)["text"] for line in lines]}), f"{folder}/texts.parquet")
+    return f"{folder}/texts.parquet"
 
 
 def peer(texts: list[str]) -> dict:
@@ -114,6 +125,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="about so many texts, spread over the corpus (0: all)")
     parser.add_argument("--as-peer", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="text-rules-") as folder:
+        options.texts = options.texts or [synthetic_texts(folder)]
+        compete(options)
+
+
+def compete(options: argparse.Namespace) -> None:
     texts = read_texts(options.texts, options.limit)
     if options.as_peer:
         print(json.dumps(peer(texts)))
