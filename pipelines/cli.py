@@ -51,7 +51,16 @@ def parser() -> argparse.ArgumentParser:
         commands_, "plan", commands.plan, "print what would run: DAG, rows, bytes, passes over media, what is done"
     )
     run = _command(commands_, "run", commands.run, "build the dataset, resuming what is there")
-    for sub in (plan, run):
+    sign = _command(
+        commands_, "signatures", commands.signatures, "keep a run's signatures: a base for later runs' dedup"
+    )
+    sign.add_argument("--branch", required=True)
+    sign.add_argument("--select", default="MinHashDedup", help="name of the Select (%(default)s)")
+    sign.add_argument(
+        "--to", type=Path, required=True, metavar="BASE", help="directory to write: MinHashDedup(base=BASE)"
+    )
+    sign.add_argument("--out", type=directory, required=True, help="the finished dataset of RECIPE")
+    for sub in (plan, run, sign):
         sub.add_argument(
             "recipe",
             metavar="RECIPE",

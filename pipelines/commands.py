@@ -16,6 +16,7 @@ from pipelines.explain import explain_sample
 from pipelines.plan import Plan, make_plan
 from pipelines.progress import node_table, state_line, watch_line
 from pipelines.recipe import load_recipe
+from pipelines.signatures import write_signatures
 from pipelines.statistics import dataset_statistics
 from pipelines.store import Store
 from pipelines.verify import verify_dataset
@@ -248,4 +249,12 @@ def synth(options: argparse.Namespace) -> int:
 
     counts = write_synthetic(options.directory, samples=options.samples, seed=options.seed, defects=options.defects)
     console.print(f"{options.directory}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    return 0
+
+
+def signatures(options: argparse.Namespace) -> int:
+    """Keep the signatures of a run's samples as a base."""
+    resolved, _ = resolve(options)
+    count = write_signatures(resolved, options.branch, options.select, options.to)
+    print(f"{options.to}: signatures of {count:,} samples")
     return 0

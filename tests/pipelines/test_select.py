@@ -14,12 +14,13 @@ from run_checks import digests, ledger
 
 from curation.batch import Batch
 from curation.filters import Words
-from curation.operator import Filter, PartLimits, Select
+from curation.operator import Filter, PartLimits, RecipeError, Select
 from curation.select import MinHashDedup
 from curation.sources import JsonlSource
 from pipelines.plan import Plan, make_plan
 from pipelines.recipe import Recipe, branch
 from pipelines.run import run
+from pipelines.signatures import write_signatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,3 +143,32 @@ def test_a_branch_of_which_nothing_is_left_passes(plan: Callable[..., Plan], tmp
     manifest = run(made, workers=0, quiet=True).manifest
     assert manifest.shards == ()
     assert set(ledger(made.out)["reason"]) == {"Words.below"}
+
+
+@pytest.mark.parametrize("parts", [2, 1000])
+def test_later_data_are_held_against_the_signatures_of_earlier(
+    plan: Callable[..., Plan], texts: Path, tmp_path: Path, parts: int
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder, file in ((old, "a.jsonl"), (new, "b.jsonl")):
+        folder.mkdir()
+        (folder / file).write_bytes((texts / file).read_bytes())
+    first = plan("first", data=old)
+    run(first, workers=0, quiet=True)
+    kept = set(ledger(first.out).filter(pl.col("decision") == "kept")["id"])
+    base = tmp_path / "base"
+    assert 0 < write_signatures(first, "text", "MinHashDedup", base) <= len(kept)
+    second = plan("second", replace(DEDUP, base=str(base)), data=new, select_parts=parts, select_keys=100)
+    run(second, workers=0, quiet=True)
+    alone = plan("alone", data=new)
+    run(alone, workers=0, quiet=True)
+    survivors = ledger(second.out)["duplicate_of"].drop_nulls()
+    ours = set(ledger(second.out)["id"])
+    # Some fall to the base, some to each other, and nobody else is named.
+    assert survivors.is_in(list(kept)).any()
+    assert survivors.is_in(list(ours)).any()
+    assert set(survivors) <= kept | ours
+    left = [ledger(out).filter(pl.col("decision") == "kept").height for out in (second.out, alone.out)]
+    assert left[0] < left[1]
+    with pytest.raises(RecipeError, match="no Select 'Words' with signatures, only MinHashDedup"):
+        write_signatures(first, "text", "Words", base)
