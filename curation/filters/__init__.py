@@ -30,7 +30,7 @@ from curation.filters.conversation import (
     TurnsOutOfOrder,
 )
 from curation.filters.held_out import HeldOut
-from curation.filters.image import AspectRatio, BytesPerPixel, Decodable, Pixels, ShortSide
+from curation.filters.image import AspectRatio, BytesPerPixel, Decodable, ImageFrames, Orientation, Pixels, ShortSide
 from curation.filters.language import Language
 from curation.filters.quality import BoilerplateCharacters, CompressionRatio, Perplexity
 from curation.filters.rules import (
@@ -125,6 +125,7 @@ __all__ = [
     "HashesPerWord",
     "HeadScore",
     "HeldOut",
+    "ImageFrames",
     "ImageTextSimilarity",
     "KeptTokens",
     "Language",
@@ -133,6 +134,7 @@ __all__ = [
     "Motion",
     "NewlinesPerWord",
     "Nsfw",
+    "Orientation",
     "Perplexity",
     "Pixels",
     "Refusal",

@@ -7,6 +7,8 @@ import polars as pl
 
 from curation.batch import Batch
 from curation.media.appearance import SHORT_SIDE
+from curation.media.formats import require_format
+from curation.media.headers import read_header
 from curation.operator import Filter
 from curation.sample import SampleError
 
@@ -78,6 +80,43 @@ class BytesPerPixel(Filter):
         pixels = media.width * media.height * np.maximum(media.frames, 1)
         ratio = np.divide(media.bytes, pixels, out=np.full(len(pixels), np.inf), where=pixels > 0)
         return batch.per_sample(media, ratio, worst="min")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFrames(Filter):
+    """Frames of the most animated image (pages, of a TIFF), >= 1. Null without images. Header only.
+
+    Of an animation only the first frame is ever shown to a model; a caption of what moves does not fit it.
+
+    Source: ours; no default, since first frames are sound pictures.
+    """
+
+    def measure(self, batch: Batch) -> pl.Series:
+        """One count per sample."""
+        return batch.per_sample(batch.images, batch.images.frames, worst="max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orientation(Filter):
+    """EXIF orientation as stored, 1 (upright) to 8, of the most turned image. Null without images. Reads headers again.
+
+    Pixels and sizes are upright everywhere in the project; this records that they were turned. Readers that ignore EXIF
+    show such pictures sideways.
+
+    Source: EXIF 2.3, tag 0x0112 (5 to 8 swap the sides).
+    """
+
+    def measure(self, batch: Batch) -> pl.Series:
+        """One number per sample."""
+
+        def turned(index: int) -> float | None:
+            media = batch.samples[index].media
+            images = [batch.encoded(index, number) for number, medium in enumerate(media) if medium.kind == "image"]
+            return max(
+                (float(read_header(data, require_format(data, "image")).orientation) for data in images), default=None
+            )
+
+        return batch.measure_each(turned)
 
 
 @dataclass(frozen=True, kw_only=True)

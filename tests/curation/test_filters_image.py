@@ -23,7 +23,7 @@ from curation.filters.appearance import (
     Sharpness,
     TextArea,
 )
-from curation.filters.image import BytesPerPixel, Decodable, Pixels
+from curation.filters.image import BytesPerPixel, Decodable, ImageFrames, Orientation, Pixels
 from curation.media.decode import decode_image, reduction
 from curation.media.probe import probe_media
 from curation.operator import Filter
@@ -203,6 +203,19 @@ def test_sizes_come_from_headers_alone() -> None:
     ]
     assert measured(Pixels(), *samples) == [307_200, 100, 0]
     assert measured(BytesPerPixel(), *samples) == [0.25, 0.25, math.inf]
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_orientation_and_frames_are_recorded(image_format: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = hostile.encode(hostile.picture(), image_format, exif=exif)
+    film = hostile.encode(
+        hostile.picture(), "GIF", save_all=True, append_images=[hostile.picture(seed=s) for s in (1, 2)]
+    )
+    samples = [sample(turned, hostile.jpeg()), sample(film, number=1), sample(number=2)]
+    assert measured(Orientation(), *samples) == [6, 1, None]
+    assert measured(ImageFrames(), *samples) == [1, 3, None]
 
 
 @pytest.mark.corpus
