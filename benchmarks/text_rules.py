@@ -2,10 +2,11 @@
 
     python benchmarks/text_rules.py --texts 'DIR/text-*.parquet' --peer-python PEER/bin/python [--rounds 3] [--limit N]
 
-Without --texts, seeded synthetic documents are used. PEER is a virtual environment with `pip install "datatrove[processing,io]==0.10.1" spacy pyarrow`; without it only ours is run. Rules:
-Gopher quality, Gopher repetition, C4, FineWeb, each with its authors' bounds, each on the text as it is. Both sides run every rule on
-every document, one process, one thread; datatrove may reuse its words between rules, as it does in a pipeline. Time is CPU time without
-start-up and compilation; rounds take turns. Ours includes taking the texts out of samples and all of a batch's bookkeeping.
+Without --texts, seeded synthetic documents are used. PEER is a virtual environment with `pip install
+"datatrove[processing,io]==0.10.1" spacy pyarrow`; without it only ours is run. Rules: Gopher quality, Gopher repetition, C4, FineWeb, each
+with its authors' bounds, each on the text as it is. Both sides run every rule on every document, one process, one thread; datatrove may
+reuse its words between rules, as it does in a pipeline. Time is CPU time without start-up and compilation; rounds take turns. Ours
+includes taking the texts out of samples and all of a batch's bookkeeping.
 """
 
 import argparse
@@ -118,7 +119,7 @@ def compare(texts: list[str], mine: dict, theirs: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--texts", nargs="+", required=True, help="Parquet files with a column `text`; patterns are expanded"
+        "--texts", nargs="+", default=[], help="Parquet files with a column `text`; patterns are expanded"
     )
     parser.add_argument("--peer-python", help="an interpreter that has datatrove and spaCy")
     parser.add_argument("--rounds", type=int, default=3)
