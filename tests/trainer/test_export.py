@@ -59,4 +59,4 @@ def test_a_trained_model_gives_the_same_logits_in_transformers_and_one_of_theirs
     lines = [json.loads(line)["loss"] for line in (tmp_path / "on" / "metrics.jsonl").read_text().splitlines()]
     assert lines[0] > 8.0
     assert lines[-1] < 5.0
-    assert VideoLLaMA3.from_pretrained(tmp_path / "on" / "model").config == model.config
+    assert VideoLLaMA3.from_pretrained(tmp_path / "on" / "model").config.language == model.config.language
