@@ -98,7 +98,7 @@ class ImageFrames(Filter):
 
 @dataclass(frozen=True, kw_only=True)
 class Orientation(Filter):
-    """EXIF orientation as stored, 1 (upright) to 8, of the most turned image. Null without images. Reads headers again.
+    """EXIF orientation of the most turned image as stored, in [1, 8]; 1 is upright. Null without images. Reads headers again.
 
     Pixels and sizes are upright everywhere in the project; this records that they were turned. Readers that ignore EXIF
     show such pictures sideways.
