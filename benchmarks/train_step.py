@@ -5,7 +5,7 @@
 Both train everything of the tiny model with AdamW and clipping, read and decode their samples while they train, in one
 process on one thread, and are timed in seconds of CPU from their second step on. Ours: the trainer's plan, loader and
 step. Port: VideoLlama3ForConditionalGeneration under transformers.Trainer with a padding collator, at every batch size
-asked for; the ratio is to its best. Tokens are real ones, never padding. Without `--shards` synthetic ones are curated.
+asked for (8 is its default; 1 pads nothing, and takes an optimizer step per sample). Tokens are real ones, never padding. Without `--shards` synthetic ones are curated.
 """
 
 from __future__ import annotations
@@ -188,8 +188,8 @@ def main() -> None:
         for batch in options.batches:
             figures[f"port, {batch}"] = row = port(dataset, stage, batch)
             print(f"port, batch {batch:<3} {row['tokens_per_second']:8,.0f} tokens/s of CPU", flush=True)
-    best = max(row["tokens_per_second"] for name, row in figures.items() if name != "ours")
-    figures["ratio"] = figures["ours"]["tokens_per_second"] / best
+    ratios = {name: figures["ours"]["tokens_per_second"] / row["tokens_per_second"] for name, row in figures.items()}
+    figures["ratios"] = {name: ratio for name, ratio in ratios.items() if name != "ours"}
     print(
         f"{len(dataset)} samples, {int(dataset.length.sum()):,} tokens: ours / the port's best {figures['ratio']:.2f}"
     )
