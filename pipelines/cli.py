@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 found fault, 2 usage or recipe error (one line naming what
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
         )
     plan.add_argument("--out", type=directory, default=directory("out"), help="say what is already done there")
     plan.add_argument("--json", action="store_true", help="for machines")
+    plan.add_argument(
+        "--probe", type=int, default=0, metavar="N", help="run the first N samples of every branch; project the whole"
+    )
+    plan.add_argument("--cluster-workers", type=_positive, default=os.cpu_count(), help="workers to project for")
+    plan.add_argument("--price", type=float, default=0.0, help="of one worker hour")
     run.add_argument("--out", type=directory, required=True, help="the dataset directory")
     run.add_argument("--budget", type=_positive, help="size of the whole mixture, in its unit (default: all there is)")
     run.add_argument(

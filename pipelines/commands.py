@@ -42,6 +42,12 @@ def plan(options: argparse.Namespace) -> int:
     """Print the DAG."""
     resolved, _ = resolve(options)
     facts = plan_facts(resolved)
+    if options.probe:
+        from pipelines.probe import probe, projection
+
+        costs, peak = probe(resolved, samples=options.probe)
+        whole = projection(costs, peak, workers=options.cluster_workers, price=options.price)
+        facts |= {"probe": [dataclasses.asdict(cost) for cost in costs], "projection": whole}
     if options.json:
         print(json.dumps(facts, ensure_ascii=False, indent=1))
         return 0
@@ -63,7 +69,29 @@ def plan(options: argparse.Namespace) -> int:
         if mixture
         else "\nmixture  everything"
     )
+    if options.probe:
+        _print_probe(facts, options.probe, options.cluster_workers)
     return 0
+
+
+def _print_probe(facts: dict, samples: int, workers: int) -> None:
+    table = Table(title=f"\nprobe of {samples:,} samples a branch", title_justify="left", box=None, header_style="bold")
+    for column in ("branch", "node", "seen", "goes on", "ms a sample"):
+        table.add_column(column, justify="left" if column in ("branch", "node") else "right")
+    for cost in facts["probe"]:
+        for node in cost["nodes"]:
+            shown = (f"{node['seen']:,}", f"{100 * node['passing']:.1f} %", f"{1000 * node['seconds']:.3f}")
+            table.add_row(escape(cost["branch"]), escape(node["node"]), *shown)
+    console.print(table)
+    for cost in facts["probe"]:
+        if cost["suggestion"]:
+            console.print(f"cheaper: {escape(cost['branch'])} in the order {escape(', '.join(cost['suggestion']))}")
+    whole = facts["projection"]
+    console.print(
+        f"the whole: {whole['samples']:,} samples, {whole['bytes'] / 1e9:,.1f} GB to read, about {whole['kept']:,} kept; "
+        f"{whole['worker_hours']:,.2f} worker hours = {whole['hours']:,.2f} h on {workers} workers, "
+        f"{whole['peak_bytes'] / 1e9:,.1f} GB of memory, cost {whole['cost']:,.2f}. Without shards' writing and Selects over all samples"
+    )
 
 
 def plan_facts(plan: Plan) -> dict:

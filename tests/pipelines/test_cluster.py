@@ -78,10 +78,20 @@ def test_a_node_lost_in_the_middle_changes_nothing_but_the_time(
 ) -> None:
     alone, there = tmp_path / "alone", tmp_path / "cluster"
     run(plan_of(alone, rows=10), workers=0, quiet=True)
-    lost = threading.Timer(6.0, lambda: cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False))  # type: ignore[attr-defined]
-    lost.start()
+    events = there / "run.jsonl"
+
+    def lose_a_node() -> None:
+        while not events.exists() or events.read_text().count('"event": "task"') < 4:
+            time.sleep(0.05)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)  # type: ignore[attr-defined]
+        lost_after.append(events.read_text().count('"event": "task"'))
+
+    lost_after: list[int] = []
+    losing = threading.Thread(target=lose_a_node)
+    losing.start()
     run(plan_of(there, rows=10), executor="ray", quiet=True)
-    lost.join()
+    losing.join()
+    assert events.read_text().count('"event": "task"') > lost_after[0] + 4
     assert digests(there) == digests(alone)
 
 
