@@ -29,7 +29,7 @@ PRINTED = {
 }  # fmt: skip
 STAGES = tuple(PRINTED)
 # Samples per stage that the tree has enough for.
-ENOUGH = {"stage1": 90, "stage2": 240, "stage3": 240, "stage4": 300}
+ENOUGH = {"stage1": 200, "stage2": 240, "stage3": 240, "stage4": 300}
 
 
 def enough() -> dict[str, int]:

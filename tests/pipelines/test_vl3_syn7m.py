@@ -94,7 +94,7 @@ def test_the_five_steps(coyo: Path, tmp_path: Path) -> None:
         short=captioner,
         detailed=captioner,
     )
-    cuts = Cuts(side=40, aesthetic=-100.0, similarity=0.2, clusters=4, quota=3)
+    cuts = Cuts(side=40, aesthetic=-100.0, similarity=0.75, clusters=4, quota=3)
     for detailed, tokens in ((False, 64), (True, 512)):
         recipe = vl3_syn7m(str(coyo), detailed=detailed, models=models, cuts=cuts)
         out = tmp_path / str(detailed)
