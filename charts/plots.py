@@ -66,11 +66,12 @@ def histogram(
         floor = top
     scale: dict[str, Any] = {"type": "log" if log else "linear", "domain": [float(edges[0]), float(edges[-1])]}
     scale |= {"nice": False, "zero": False}
+    axis = {"tickCount": 6, "format": _format([float(edges[0]), float(edges[-1])])}
     colour = colours or dict(zip(counts, COLOURS, strict=False))
     bar = {
         "mark": {"type": "bar", "binSpacing": 0.5},
         "encoding": {
-            "x": {"field": "x", "type": "quantitative", "scale": scale, "title": x},
+            "x": {"field": "x", "type": "quantitative", "scale": scale, "title": x, "axis": axis},
             "x2": {"field": "x2"},
             "y": {"field": "y", "type": "quantitative", "title": y, "axis": {"tickCount": 4, "format": "~s"}},
             "y2": {"field": "y2"},
@@ -140,7 +141,7 @@ def ranges(bands: Sequence[Band], *, x: str, log: bool = False) -> Markup:
     """For each band a thin line from its first to its last quantile, a thick one over the middle, and a tick at the median."""
     fields = ("a", "b", "c", "d", "e")
     data = [{"name": band.name, **dict(zip(fields, map(float, band.quantiles), strict=True))} for band in bands]
-    scale = {"type": "symlog" if log else "linear", "nice": True}
+    scale = {"type": "log" if log and all(band.quantiles[0] > 0 for band in bands) else "linear", "nice": True}
     side = {
         "field": "name",
         "type": "nominal",

@@ -122,7 +122,7 @@ def _steps(counts: Sequence[int]) -> list[int]:
 def _bars(values: np.ndarray, unique: np.ndarray, *, log: bool) -> np.ndarray:
     """Limits of the bars: equally wide over the bulk of the values, or one narrow bar around each of a few."""
     scale, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
-    if len(unique) <= FEW:
+    if len(unique) <= min(FEW, len(values) / 2) or len(unique) == 1:
         places = scale(unique)
         width = (
             max(float(np.diff(places).min(initial=np.inf)), float(places[-1] - places[0]) / 80)

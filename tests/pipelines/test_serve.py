@@ -15,6 +15,7 @@ from PIL import Image
 from run_checks import ledger
 
 from pipelines.browse import DatasetView
+from pipelines.cli import parser
 from pipelines.query import QueryError, parse_condition
 from pipelines.serve import PAGE, DatasetServer
 
@@ -106,6 +107,7 @@ def test_sorting_and_paging_equal_a_sorted_ledger(out: Path) -> None:
 
 
 def test_it_listens_on_loopback_only_and_to_its_own_name_only(server: DatasetServer) -> None:
+    assert parser().parse_args(["serve", "out"]).host == "127.0.0.1"
     assert server.server_address[0] == "127.0.0.1"
     assert get(server, "/", host=f"evil.example:{server.server_port}")[0] == 421
     assert get(server, "/", host=f"localhost:{server.server_port}")[0] == 200
