@@ -22,7 +22,6 @@ from curation.select.perceptual import PerceptualDedup
 from curation.select.pictures import LEADERS
 from curation.select.survivors import choose_survivors
 
-
 CORPUS = os.environ.get("VL3_CORPUS", "")
 
 
