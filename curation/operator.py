@@ -192,7 +192,10 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, Operator):
         return value.settings()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        # Weights are part of what a setting stands for: an encoder, head or captioner says which it has.
+        identity = getattr(value, "identity", None)
+        return fields | {"identity": jsonable(identity())} if callable(identity) else fields
     if isinstance(value, dict):
         return {str(key): jsonable(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):
