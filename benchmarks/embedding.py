@@ -2,7 +2,8 @@
 
     python benchmarks/embedding.py --images 'DIR/image_text-*.parquet' --count 1000
 
-Three loops over the same encoded pictures, in turns of `--chunk` pictures, so that other load meets all alike: `bare` decodes, preprocesses and infers one batch after the other, as
+Three loops over the same encoded pictures, in turns of `--chunk` pictures, so that other load meets all alike:
+`bare` decodes, preprocesses and infers one batch after the other, as
 open_clip's README does; `inference` infers on tensors that are ready, so it shows what hiding the decode could reach at best;
 `ours` is what a filter does with a batch of samples (decode, embed, keep).
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -26,10 +26,6 @@ class HeadScore(EncoderFilter):
     """
 
     head: HeadSpec
-
-    def settings(self) -> dict[str, Any]:
-        """All fields, and the digests of the weights."""
-        return super().settings() | {"head_identity": self.head.identity()}
 
     def open(self) -> Measure:
         """The measure, with encoder and head loaded."""

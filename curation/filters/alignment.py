@@ -6,7 +6,7 @@ Shapes: B samples, D width of the embedding.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -26,10 +26,6 @@ class EncoderFilter(Filter):
     """A filter whose number depends on an encoder's weights as well as on its settings."""
 
     encoder: EncoderSpec
-
-    def settings(self) -> dict[str, Any]:
-        """All fields, and the digest of local weights: other weights give other scores."""
-        return super().settings() | {"encoder_identity": self.encoder.identity()}
 
     def open(self) -> Measure:
         """The measure, with the weights loaded."""

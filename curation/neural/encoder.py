@@ -68,7 +68,7 @@ class EncoderSpec:
     @property
     def key(self) -> str:
         """Name under which embeddings of this encoder are shared and kept."""
-        return f"embedding-{digest(self, self.identity())}"
+        return f"embedding-{digest(self)}"
 
     def load(self) -> Encoder:
         """The encoder on this process's device; loaded once per process.

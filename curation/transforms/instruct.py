@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from curation.neural.captioner import Caption, CaptionerSpec, Request, ask, encoded_media
 from curation.neural.prompts import QUESTIONS, Prompt
@@ -39,10 +39,6 @@ class InstructFromCaption(Transform):
     captioner: CaptionerSpec
     prompt: Prompt = QUESTIONS
     media: bool = False
-
-    def settings(self) -> dict[str, Any]:
-        """All fields, and what of the captioner an answer depends on."""
-        return super().settings() | {"captioner_identity": self.captioner.identity()}
 
     def rewrite(self, sample: Sample) -> Sample:
         """One sample; `open` asks for many at once."""

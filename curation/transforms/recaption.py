@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from curation.neural.captioner import Caption, CaptionerSpec, Request, ask, encoded_media
 from curation.neural.prompts import BRIEF, CLIP, Prompt
@@ -37,10 +37,6 @@ class Recaption(Transform):
     KIND: ClassVar[Kind] = "image"
     captioner: CaptionerSpec
     prompt: Prompt = BRIEF
-
-    def settings(self) -> dict[str, Any]:
-        """All fields, and what of the captioner an answer depends on."""
-        return super().settings() | {"captioner_identity": self.captioner.identity()}
 
     def rewrite(self, sample: Sample) -> Sample:
         """One sample; `open` asks for many at once."""

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,7 @@ from curation.neural import EncoderSpec, MediaEmbedding, media_embeddings
 from curation.neural.journal import Journal, key_of
 from curation.operator import OperatorError, RecipeError
 from curation.sample import Media, Origin, SampleError, caption_turns, make_sample
+from curation.select import SemanticDedup
 from curation.sources.synthetic import clips
 from model.torchvision_repair import repair_torchvision
 from tests.curation import encoder_models as tiny
@@ -133,12 +135,23 @@ def test_other_weights_are_another_identity(directory: Path, spec: EncoderSpec, 
     shutil.copytree(directory, moved)
     score = ImageTextSimilarity(encoder=spec)
     same = replace(score, encoder=replace(spec, model=str(moved)))
-    assert same.settings()["encoder_identity"] == score.settings()["encoder_identity"]
+    assert same.settings()["encoder"]["identity"] == score.settings()["encoder"]["identity"]
     weights = moved / "open_clip_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    assert same.settings()["encoder_identity"] != score.settings()["encoder_identity"]
+    assert same.settings()["encoder"]["identity"] != score.settings()["encoder"]["identity"]
+
+
+def test_semantic_dedup_takes_an_encoder() -> None:
+    spec = EncoderSpec.shipped()  # random weights give all pictures nearly the same vector
+    samples = [tiny.image_sample(n, "x", tiny.jpeg(n % 3)) for n in range(6)] + [tiny.text_sample(9)]
+    select = SemanticDedup(embed=MediaEmbedding(encoder=spec), cosine=0.9999, clusters=1)
+    table = select.signature(Batch(samples)).with_columns(id=pl.Series([s.id for s in samples]))
+    dropped = dict(select.choose(table).select("id", "duplicate_of").iter_rows())
+    groups = [sorted(s.id for s in samples[first::3] if s.media) for first in range(3)]
+    assert dropped == {ids[1]: ids[0] for ids in groups}
+    assert select.settings()["embed"]["encoder"]["identity"] == spec.identity()
 
 
 def test_bad_picture_costs_itself_only(spec: EncoderSpec) -> None:

@@ -170,7 +170,7 @@ def test_questions_and_answers_come_from_the_caption() -> None:
 
 def test_identity_of_a_recaption_names_the_captioner() -> None:
     first, second = (Recaption(captioner=Scripted(says=(said,))).settings() for said in ("a", "b"))
-    assert first["captioner_identity"] != second["captioner_identity"]
+    assert first["captioner"]["identity"] != second["captioner"]["identity"]
 
 
 @pytest.mark.parametrize(
