@@ -14,6 +14,7 @@ from curation.sources.files import InputFile
 from curation.sources.lines import list_elements, nested_list, parse_object
 from curation.sources.record_files import cut_numbered, document, file_version
 from curation.sources.records import Record, Records
+from curation.uris import open_uri
 
 # Annotations of one picture that are given; crowds of tiny objects teach nothing more.
 MAX_ANNOTATIONS = 512
@@ -43,7 +44,7 @@ class CocoRecords(Records):
     def read(self, part: Part) -> Iterator[tuple[int | str, Record | SampleError]]:
         """The pictures of the part."""
         pictures = self._pictures(part.uri)
-        with open(part.uri, "rb") as file:
+        with open_uri(part.uri) as file:
             for number in range(part.begin, min(part.end, len(pictures))):
                 try:
                     yield number, pictures.record(number, file)
@@ -98,7 +99,7 @@ def _at(file: Any, place: np.ndarray) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=2)
-def _joined(uri: str, version: tuple[int, int]) -> Pictures:
+def _joined(uri: str, version: tuple[int, str]) -> Pictures:
     del version
     ids: list[int | str] = []
     places: list[tuple[int, int]] = []
@@ -152,7 +153,7 @@ def _key(data: bytes, name: str) -> int | str:
 
 
 @lru_cache(maxsize=2)
-def _mapped(uri: str, version: tuple[int, int]) -> Pictures:
+def _mapped(uri: str, version: tuple[int, str]) -> Pictures:
     whole = document(uri, version)
     nothing = np.zeros((0, 2), np.int64)
     ready: list[Record | SampleError] = []

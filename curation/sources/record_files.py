@@ -1,6 +1,7 @@
 """Record files: records in JSON (lists, lines, maps, nested), tables, lines of text, and one file each."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from curation.sources.lines import (
 )
 from curation.sources.records import Record, Records
 from curation.sources.streams import open_stream
+from curation.uris import open_uri, stat_uri
 
 # A map of records is read whole; the largest published ones (TextOCR, ActivityNet) stay below 300 MB.
 MAX_DOCUMENT_BYTES = 1 << 30
@@ -81,7 +83,7 @@ class NextRecords(Records):
 
     def read(self, part: Part) -> Iterator[tuple[int | str, Record | SampleError]]:
         """The records of the part; the last one's follower is read from behind it."""
-        size = Path(part.uri).stat().st_size
+        size, _ = stat_uri(part.uri)
         behind = replace(part, begin=part.end, end=max(size, part.end + 1))
         follower = next(self.inner.read(behind), None) if part.end < size else None
         before: tuple[int | str, Record | SampleError] | None = None
@@ -119,7 +121,7 @@ class TableRecords(Records):
 
     def _rows(self, uri: str) -> Iterator[Record | SampleError]:
         # Undecodable bytes become lone surrogates, which make_sample refuses sample by sample.
-        with open(uri, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        with io.TextIOWrapper(open_uri(uri), "utf-8-sig", "surrogateescape", newline="") as file:
             csv.field_size_limit(_MAX_CELL)
             rows = csv.reader(file, delimiter="\t" if uri.lower().endswith(".tsv") else ",")
             try:
@@ -173,7 +175,7 @@ class FileRecords(Records):
     def companions(self, file: InputFile) -> Sequence[str]:
         """The file beside it."""
         place = self._beside(file.uri)
-        return (str(place),) if place and place.is_file() else ()
+        return (place,) if place and _exists(place) else ()
 
     def parts(self, file: InputFile, limits: PartLimits) -> Sequence[Part]:
         """One file, one record."""
@@ -184,24 +186,38 @@ class FileRecords(Records):
         """The file."""
         try:
             fields: dict[str, Any] = {"stem": Path(part.uri).stem}
-            data = _small(Path(part.uri))
+            data = _small(part.uri)
             fields |= parse_object(data) if self.suffix == ".json" else {"text": _decoded(data)}
             if place := self._beside(part.uri):
-                if not place.is_file():
-                    raise SampleError(f"{place.name} is missing beside it")
+                if not _exists(place):
+                    raise SampleError(f"{Path(place).name} is missing beside it")
                 fields["beside"] = _decoded(_small(place))
             yield 0, fields
         except SampleError as error:
             yield 0, error
 
-    def _beside(self, uri: str) -> Path | None:
-        return (Path(uri).parent / self.beside.format(stem=Path(uri).stem)).resolve() if self.beside else None
+    def _beside(self, uri: str) -> str:
+        folder, _, name = uri.rpartition("/")
+        below = self.beside
+        while folder and below.startswith("../"):
+            folder, below = folder.rpartition("/")[0], below.removeprefix("../")
+        return f"{folder}/{below.format(stem=Path(name).stem)}" if self.beside else ""
 
 
-def _small(path: Path) -> bytes:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise SampleError(f"{path.name} has {path.stat().st_size:,} bytes, limit {MAX_FILE_BYTES:,}")
-    return path.read_bytes()
+def _exists(uri: str) -> bool:
+    try:
+        stat_uri(uri)
+    except OSError:
+        return False
+    return True
+
+
+def _small(uri: str) -> bytes:
+    size, _ = stat_uri(uri)
+    if size > MAX_FILE_BYTES:
+        raise SampleError(f"{Path(uri).name} has {size:,} bytes, limit {MAX_FILE_BYTES:,}")
+    with open_uri(uri) as file:
+        return file.read()
 
 
 def _decoded(data: bytes) -> str:
@@ -220,10 +236,9 @@ def _parsed(line: Line) -> Record | SampleError:
         return error
 
 
-def file_version(uri: str) -> tuple[int, int]:
+def file_version(uri: str) -> tuple[int, str]:
     """Size and time of a file: under which what was read from it is kept."""
-    facts = Path(uri).stat()
-    return facts.st_size, facts.st_mtime_ns
+    return stat_uri(uri)
 
 
 def _count(read: Any, uri: str, at: str) -> int:
@@ -242,7 +257,7 @@ def cut_numbered(file: InputFile, count: int, limits: PartLimits) -> list[Part]:
 
 
 @lru_cache(maxsize=1)
-def document(uri: str, version: tuple[int, int]) -> Any:
+def document(uri: str, version: tuple[int, str]) -> Any:
     """A whole JSON file; kept per process while it does not change. A SampleError where it is none."""
     if version[0] > MAX_DOCUMENT_BYTES:
         return SampleError(f"{version[0]:,} bytes of one JSON value, limit {MAX_DOCUMENT_BYTES:,}: write JSON lines")
@@ -257,7 +272,7 @@ def document(uri: str, version: tuple[int, int]) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _entries(uri: str, at: str, version: tuple[int, int]) -> list[Record | SampleError]:
+def _entries(uri: str, at: str, version: tuple[int, str]) -> list[Record | SampleError]:
     value = document(uri, version)
     for name in at.split(".")[:-1]:
         value = value.get(name) if isinstance(value, dict) else value

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from curation.media.read import open_parquet
 from curation.operator import Part, PartLimits, RecipeError
 from curation.sample import Reference, SampleError
 from curation.sources.files import InputFile, read_range
@@ -39,7 +39,7 @@ class ParquetRecords(Records):
             RecipeError: a column is missing.
         """
         try:
-            with pq.ParquetFile(file.uri) as parquet:
+            with open_parquet(file.uri) as parquet:
                 names = parquet.schema_arrow.names
                 if missing := sorted(set(self.columns) - set(names)):
                     raise RecipeError(f"{file.name} has no column {', '.join(missing)} but {', '.join(names)}")
@@ -50,7 +50,7 @@ class ParquetRecords(Records):
     def read(self, part: Part) -> Iterator[tuple[int | str, Record | SampleError]]:
         """The rows of the part."""
         try:
-            parquet = pq.ParquetFile(part.uri)
+            parquet = open_parquet(part.uri)
         except pa.ArrowException as error:
             yield part.begin, SampleError(f"not readable as Parquet: {error}")
             return

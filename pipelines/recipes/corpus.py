@@ -7,6 +7,7 @@ from typing import Literal
 from curation.operator import Operator, RecipeError, Source
 from curation.sources import FolderMedia, ParquetMedia, Resolver, TarMedia
 from curation.sources.records import Form, Records, RecordSource
+from curation.uris import is_remote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ class Corpus:
 
     def missing(self, data: str, use: Use) -> str:
         """Why the corpus cannot be read for a use; "" if it can."""
-        if not (Path(data) / self.name).is_dir():
+        if not is_remote(data) and not (Path(data) / self.name).is_dir():
             return f"no folder {self.name}/"
         try:
             self.source(data, use).files()

@@ -20,6 +20,7 @@ from curation.neural import CaptionerSpec
 from curation.neural.prompts import BRIEF, DETAILED, GUIDED
 from curation.operator import Operator, RecipeError
 from curation.transforms import Recaption
+from curation.uris import is_remote
 from pipelines.recipe import Branch, Mixture, Node, Recipe, branch
 from pipelines.recipes.branches import CHAINS, conversations, documents, image_text, text, videos
 from pipelines.recipes.corpora import CORPORA, corpora_of
@@ -86,6 +87,8 @@ def demo(data: str) -> Recipe:
 
 def has_corpora(data: str) -> bool:
     """Whether the directory holds folders of published corpora."""
+    if is_remote(data):
+        return any(not corpus.missing(data, use) for corpus in CORPORA for use in corpus.uses[:1])
     return any((Path(data) / corpus.name).is_dir() for corpus in CORPORA)
 
 
