@@ -72,18 +72,19 @@ def border_share(luma: np.ndarray) -> float:
     A line is uniform if its luma spans at most BORDER_LEVELS; a picture that is uniform throughout gives 1.
     """
     rows, columns = luma.shape
-    top, bottom = _uniform_ends(luma.max(axis=1), luma.min(axis=1))
+    top, bottom = _uniform_ends(luma)
     if top == rows:
         return 1.0
-    inner = luma[top : rows - bottom]
-    left, right = _uniform_ends(inner.max(axis=0), inner.min(axis=0))
+    left, right = _uniform_ends(luma[top : rows - bottom].T)
     return 1.0 - (rows - top - bottom) * (columns - min(columns, left + right)) / luma.size
 
 
-def _uniform_ends(high: np.ndarray, low: np.ndarray) -> tuple[int, int]:
+def _uniform_ends(lines: np.ndarray) -> tuple[int, int]:
     """How many lines are uniform from the start, and from the end: all and none if every line is."""
-    varied = np.flatnonzero(high - low > BORDER_LEVELS)
-    return (int(varied[0]), len(high) - 1 - int(varied[-1])) if varied.size else (len(high), 0)
+    if np.ptp(lines[0]) > BORDER_LEVELS and np.ptp(lines[-1]) > BORDER_LEVELS:
+        return 0, 0  # as most pictures are
+    varied = np.flatnonzero(lines.max(axis=1) - lines.min(axis=1) > BORDER_LEVELS)
+    return (int(varied[0]), len(lines) - 1 - int(varied[-1])) if varied.size else (len(lines), 0)
 
 
 def _colour(pixels: np.ndarray) -> tuple[float, float]:

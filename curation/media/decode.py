@@ -54,7 +54,7 @@ def decode_image(data: bytes, *, short_side: int = 0) -> np.ndarray:
     image_format = require_format(data, "image")
     header = read_header(data, image_format)
     # Every scan of a progressive JPEG goes over the whole picture: a few kilobytes can hold minutes of work.
-    if image_format == "jpeg" and (scans := len(_SCAN.findall(data))) > MAX_SCANS:
+    if header.scans and (scans := len(_SCAN.findall(data))) > MAX_SCANS:
         raise SampleError(f"jpeg has {scans:,} scans, limit {MAX_SCANS}: re-encode it at the source")
     plain_jpeg = image_format == "jpeg" and header.components in (1, 3)
     factor = reduction(header.width, header.height, short_side)

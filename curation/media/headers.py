@@ -29,13 +29,17 @@ _ORIENTATION = 0x0112
 
 
 class Header(NamedTuple):
-    """What a picture declares: stored sides in pixels, EXIF orientation (1 to 8), frames, colour components (JPEG)."""
+    """What a picture declares: stored sides in pixels, EXIF orientation (1 to 8), frames.
+
+    Of a JPEG also its colour components, and whether they come in many scans.
+    """
 
     width: int
     height: int
     orientation: int = 1
     frames: int = 1
     components: int = 3
+    scans: bool = False
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -67,7 +71,7 @@ def read_header(data: bytes, image_format: str) -> Header:
 
 def _jpeg(data: bytes) -> Header:
     width = height = components = 0
-    orientation, at = 1, 2
+    orientation, at, progressive = 1, 2, False
     for _ in range(MAX_CHUNKS):
         if data[at] != 0xFF:
             raise SampleError(f"header has {data[at]:#04x} at {at:,} where a marker was wanted: fetch it again")
@@ -77,12 +81,15 @@ def _jpeg(data: bytes) -> Header:
         elif marker in _JPEG_STANDALONE:
             at += 2
         elif marker == 0xDA and width:  # pixels follow
-            return Header(width, height, orientation, 1, components)
+            # A decoder goes over the picture once per scan, unless the first one holds all of it.
+            many = progressive or data[at + 4] != components
+            return Header(width, height, orientation, 1, components, many)
         elif marker in (0xD9, 0xDA):
             raise SampleError("header ends without a frame: fetch it again")
         else:
             if marker in _JPEG_FRAMES and not width:
                 height, width, components = struct.unpack_from(">HHB", data, at + 5)
+                progressive = marker not in (0xC0, 0xC1)
             elif marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
                 orientation = exif_orientation(data[at + 10 : at + 2 + (data[at + 2] << 8 | data[at + 3])])
             at += 2 + (data[at + 2] << 8 | data[at + 3])
