@@ -10,7 +10,7 @@ from curation.select.words import cut, scratch
 
 
 @njit(cache=True)
-def sha1_hashes(data, starts, size, words):
+def sha1_hashes(data, starts, table, size, words):
     """As `shingle_hashes`: upper halves are the first four bytes of each shingle's SHA-1, little-endian; lower halves are 0.
 
     Source: datasketch, sha1_hash32.
@@ -20,7 +20,7 @@ def sha1_hashes(data, starts, size, words):
     joined, units = scratch(starts)
     schedule = np.empty(80, dtype=np.uint32)
     for text in range(starts.shape[0] - 1):
-        found = cut(data, starts[text], starts[text + 1], words, joined, units)
+        found = cut(data, starts[text], starts[text + 1], table, words, joined, units)
         window, end = min(size, found), bounds[text]
         for unit in range(found - window + 1 if found else 0):
             value = _sha1(joined, units[unit, 0], units[unit + window - 1, 1], schedule)

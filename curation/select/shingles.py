@@ -9,11 +9,11 @@ the folded bytes: they change with no library.
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 from numba import njit
 
+from curation.select.folding import decode_folded, folded_columns
 from curation.select.signatures import mix64
-from curation.select.words import FOLDED, PART_OF_WORD, SEPARATOR, WORD, cut, fold, scratch, wide
+from curation.select.words import FOLDED, PART_OF_WORD, SEPARATOR, WORD, cut, kind_of, scratch, utf8_byte, utf8_length
 
 _ROLL, _SPREAD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 # Typed, since numba makes a float of uint64 with int64.
@@ -34,19 +34,16 @@ def shingle_hashes(
     """
     if size < 1:
         raise ValueError(f"shingles of {size} words or characters: wanted 1 or more")
-    column = pa.array([fold(text) for text in texts], type=pa.large_string())
-    _, offsets, data = column.buffers()
-    starts = np.frombuffer(offsets, dtype=np.int64, count=len(column) + 1)
-    characters = np.frombuffer(data, dtype=np.uint8) if data is not None else np.zeros(0, dtype=np.uint8)
+    columns = folded_columns(texts)
     if sha1:
         from curation.select.sha1 import sha1_hashes
 
-        return sha1_hashes(characters, starts, size, words)
-    return _rolling_hashes(characters, starts, size, words)
+        return sha1_hashes(*columns, size, words)
+    return _rolling_hashes(*columns, size, words)
 
 
 @njit(cache=True)
-def _rolling_hashes(data, starts, size, words):
+def _rolling_hashes(data, starts, table, size, words):
     """A polynomial over the hashes of words or characters, rolled from one shingle to the next."""
     hashes = np.empty(2 * (starts[-1] - starts[0]) + 1, dtype=np.uint64)
     bounds = np.zeros(starts.shape[0], dtype=np.int64)
@@ -57,9 +54,9 @@ def _rolling_hashes(data, starts, size, words):
         leaving = leaving * _ROLL
     for text in range(starts.shape[0] - 1):
         if words:
-            found = _word_hashes(data, starts[text], starts[text + 1], values)
+            found = _word_hashes(data, starts[text], starts[text + 1], table, values)
         else:
-            found = cut(data, starts[text], starts[text + 1], words, joined, units)
+            found = cut(data, starts[text], starts[text + 1], table, words, joined, units)
             for unit in range(found):
                 values[unit] = _character_hash(joined, units[unit, 0], units[unit, 1])
         window, rolled, end = min(size, found), _U0, bounds[text]
@@ -76,7 +73,7 @@ def _rolling_hashes(data, starts, size, words):
 
 
 @njit(cache=True)
-def _word_hashes(data, place, stop, values):
+def _word_hashes(data, place, stop, table, values):
     """One number per word of data[place:stop], without writing the words down as `cut` does; returns how many.
 
     A polynomial over a word's bytes. Where words end can hardly be foretold by a processor, so ASCII passes without a branch: the value
@@ -94,18 +91,24 @@ def _word_hashes(data, place, stop, values):
             inside = now
             place += 1
             continue
-        length, kind = wide(byte, data[place + 1])
+        code, length = decode_folded(data, place, table)
+        kind = kind_of(code)
+        place += length
         if kind != PART_OF_WORD and inside:
             values[found] = value
             found, value, inside = found + 1, _U0, _U0
-        if kind != SEPARATOR:
-            for more in data[place : place + length]:
-                value = value * _SPREAD + np.uint64(more)
-            inside = _U1
+        if kind == SEPARATOR:
+            continue
+        inside = _U1
+        if code < 0x80:
+            value = value * _SPREAD + np.uint64(FOLDED[code])
+            continue
+        length = utf8_length(code)
+        for byte in range(length):
+            value = value * _SPREAD + np.uint64(utf8_byte(code, byte, length))
         if kind == WORD:
             values[found] = value
             found, value, inside = found + 1, _U0, _U0
-        place += length
     values[found] = value
     return found + np.int64(inside)
 

@@ -1,13 +1,13 @@
 """Words: how a text is cut for comparison. Compiled kernels over UTF-8.
 
-A text is folded (NFKC, case) and cut into words: runs of letters, digits and underscores. Each Han, Kana, Thai, Lao, Burmese and Khmer
-character is a word of its own, since these are written without spaces. Folding follows the Unicode tables of the Python in use.
+A text is folded (curation.select.folding) and cut into words: runs of letters, digits and underscores. Each Han, Kana, Thai, Lao,
+Burmese and Khmer character is a word of its own, since these are written without spaces.
 """
-
-import unicodedata
 
 import numpy as np
 from numba import njit
+
+from curation.select.folding import decode_folded
 
 # What a byte of UTF-8 is compared as, where it is a letter, digit or underscore of ASCII; 0 elsewhere.
 FOLDED = np.zeros(256, dtype=np.uint8)
@@ -15,11 +15,6 @@ for _character in "0123456789abcdefghijklmnopqrstuvwxyz_":
     FOLDED[ord(_character)] = FOLDED[ord(_character.upper())] = ord(_character)
 
 SEPARATOR, PART_OF_WORD, WORD = 0, 1, 2
-
-
-def fold(text: str) -> str:
-    """NFKC and case folding, but for ASCII, which the kernels fold."""
-    return text if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
 
 @njit(cache=True)
@@ -33,19 +28,20 @@ def scratch(starts):
 
 
 @njit(cache=True)
-def cut(data, place, stop, words, joined, units):
-    """Words of data[place:stop] joined by single spaces; begin and end of each word, or of each character; returns how many."""
+def cut(data, place, stop, table, words, joined, units):
+    """Words of data[place:stop] joined by single spaces; begin and end of each word, or of each character; returns how many.
+
+    table: of `folded_columns`.
+    """
     found, end, inside = 0, 0, False
     while place < stop:
-        byte = data[place]
-        if byte < 0x80:
-            folded, kind, length = FOLDED[byte], PART_OF_WORD if FOLDED[byte] else SEPARATOR, 1
-        else:
-            length, kind = wide(byte, data[place + 1])
-            folded = byte
+        code, length = np.int64(data[place]), 1
+        if code >= 0x80:
+            code, length = decode_folded(data, place, table)
+        place += length
+        kind = kind_of(code)
         if kind == SEPARATOR:
             inside = False
-            place += length
             continue
         if not inside or kind == WORD:
             if found:
@@ -55,11 +51,7 @@ def cut(data, place, stop, words, joined, units):
             units[found, 0] = end
             found += 1
         inside = kind == PART_OF_WORD
-        joined[end] = folded
-        for more in range(1, length):
-            joined[end + more] = data[place + more]
-        end += length
-        place += length
+        end = _write(code, joined, end)
     if not found:
         return 0
     units[found - 1, 1] = end
@@ -67,21 +59,42 @@ def cut(data, place, stop, words, joined, units):
 
 
 @njit(cache=True)
-def wide(first, second):
-    """Length and kind of the character beyond ASCII that begins with these bytes (UTF-8)."""
-    if first < 0xE0:
-        return 2, SEPARATOR if first == 0xC2 else PART_OF_WORD  # U+0080 to U+00BF: Latin-1 punctuation
-    if first >= 0xF0:
-        return 4, PART_OF_WORD
-    if (first == 0xE2 and second <= 0x81) or (first == 0xE3 and second == 0x80):
-        return 3, SEPARATOR  # U+2000 to U+207F, U+3000 to U+303F: general and Han punctuation
-    if 0xE3 <= first <= 0xE9:
-        return 3, WORD  # U+3040 to U+9FFF: Kana and Han
-    if first == 0xE0 and 0xB8 <= second <= 0xBB:
-        return 3, WORD  # U+0E00 to U+0EFF: Thai and Lao
-    if first == 0xE1 and (second <= 0x81 or 0x9E <= second <= 0x9F):
-        return 3, WORD  # U+1000 to U+107F, U+1780 to U+17FF: Burmese and Khmer
-    return 3, PART_OF_WORD
+def kind_of(code):
+    """Whether a folded character stands between words, belongs to one, or is one."""
+    if code < 0x80:
+        return PART_OF_WORD if FOLDED[code] else SEPARATOR
+    if code < 0xC0 or 0x2000 <= code < 0x2080 or 0x3000 <= code < 0x3040:
+        return SEPARATOR  # punctuation of Latin-1, of all scripts, of Han
+    if 0x3040 <= code < 0xA000 or 0xE00 <= code < 0xF00 or 0x1000 <= code < 0x1080 or 0x1780 <= code < 0x1800:
+        return WORD  # Kana and Han; Thai and Lao; Burmese; Khmer
+    return PART_OF_WORD
+
+
+@njit(cache=True)
+def _write(code, joined, end):
+    """UTF-8 of a folded character; returns where it ends."""
+    if code < 0x80:
+        joined[end] = FOLDED[code]
+        return end + 1
+    length = utf8_length(code)
+    for place in range(length):
+        joined[end + place] = utf8_byte(code, place, length)
+    return end + length
+
+
+@njit(cache=True)
+def utf8_length(code):
+    """Bytes of a character beyond ASCII."""
+    return 2 if code < 0x800 else 3 if code < 0x10000 else 4
+
+
+@njit(cache=True)
+def utf8_byte(code, place, length):
+    """One of the bytes of a character beyond ASCII."""
+    bits = (code >> (6 * (length - 1 - place))) & 0x3F
+    if place:
+        return np.uint8(0x80 | bits)
+    return np.uint8((0xF00 >> length & 0xFF) | (code >> (6 * (length - 1))))
 
 
 @njit(cache=True)

@@ -114,6 +114,17 @@ def test_fast_hashes_are_equal_where_shingles_are(texts: list[str], unit: str, s
     assert len(set(zip(hashes.tolist(), names, strict=True))) == len(set(names)) == len(set(hashes.tolist()))
 
 
+def test_every_character_folds_as_python_folds_it() -> None:
+    """Alone between two letters, all of Unicode; accents and other joining characters with it."""
+    texts = [f"a{chr(code)}B" for code in range(0x80, 0x30000) if not 0xD800 <= code < 0xE000]
+    hashes, bounds = shingle_hashes(texts, size=1, words=True)
+    folded = [" ".join(words_of(text)) for text in texts]
+    theirs, their_bounds = shingle_hashes(folded, size=1, words=True)
+    assert np.array_equal(hashes, theirs)
+    assert np.array_equal(bounds, their_bounds)
+    assert np.diff(bounds).tolist() == [len(text.split(" ")) for text in folded]
+
+
 def test_fast_hashes_never_change() -> None:
     """Signatures are kept and compared across versions: these values may change only with the operator's VERSION."""
     texts = ["The quick brown fox jumps over the lazy dog.", "Ünïcode, 漢字 und internationalization"]
