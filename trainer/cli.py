@@ -29,6 +29,7 @@ CHANGES = (
     "spike",
     "average",
     "half_moments",
+    "shrink",
     "lora",
 )  # values of a stage that a flag may replace
 
@@ -127,6 +128,9 @@ def _stage_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--spike", type=float, metavar="SIGMAS", help="skip steps so far above the last 128")
     command.add_argument("--average", type=float, metavar="DECAY", help="keep and hand over averaged weights")
     command.add_argument("--half-moments", action="store_true", default=None, help="AdamW's moments in bf16")
+    command.add_argument(
+        "--shrink", action="store_true", default=None, help="see media that exceed a pack at a lower resolution"
+    )
     command.add_argument("--lora", type=int, metavar="RANK", help="train low-rank additions to the language model")
     command.add_argument(
         "--repeat",
@@ -214,6 +218,7 @@ def _plan(options: argparse.Namespace) -> None:
 
     from model.config import ModelConfig
     from trainer.dataset import open_shards
+    from trainer.fit import shrink_media
     from trainer.flops import flop_model
     from trainer.mirror import local_dataset
     from trainer.plan import make_plan, with_step_size
@@ -226,7 +231,7 @@ def _plan(options: argparse.Namespace) -> None:
     stage = replace(stage_for(options.stage, width=config.language.hidden, source=source), **_changes(options))
     processor = processor_of(source)
     places = [local_dataset(place, rules=stage.rules, processor=processor) for place in options.shards]
-    flops, dataset = flop_model(config, stage), open_shards(places, stage.rules)
+    flops, dataset = flop_model(config, stage), shrink_media(open_shards(places, stage.rules), stage)
     stage = with_step_size(stage, dataset, flops, seed=options.seed)
     summary = summarise(make_plan(dataset, stage, flops, seed=options.seed, epoch=0), options.world_size)
     print(json.dumps(summary, indent=1) if options.json else describe_summary(summary))

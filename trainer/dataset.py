@@ -47,6 +47,7 @@ class Dataset:
     visual_tokens: np.ndarray  # N, before pruning
     frame_squares: np.ndarray  # N
     exact: np.ndarray  # N bool
+    budget: np.ndarray | None = None  # N, visual tokens that a sample may have in place of the rules'; 0: the rules'
 
     def __len__(self) -> int:
         return len(self.shard)

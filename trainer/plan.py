@@ -147,6 +147,7 @@ def plan_digest(dataset: Dataset, stage: Stage, flops: FlopModel, seed: int) -> 
         stage.alike,
         stage.window,
         sorted(stage.repeats.items()),
+        stage.shrink,
     )
     return hashlib.sha256(repr((dataset.digest, order, flops, seed)).encode()).hexdigest()[:32]
 

@@ -31,7 +31,8 @@ class Stage:
 
     Options: step_tokens or step_samples give the size of a step instead of step_packs, in language tokens or samples.
     spike: skip steps so many deviations above the last ones, 0 for none. average: decay of a moving average of the
-    weights, which then is what the stage hands over, 0 for none. half_moments: AdamW's moments in bf16. lora: rank of
+    weights, which then is what the stage hands over, 0 for none. half_moments: AdamW's moments in bf16. shrink: see media
+    that exceed a pack at a lower resolution instead of leaving the sample out. lora: rank of
     low-rank additions that train in place of the language model, 0 for none.
 
     Source: the paper's 128 samples per step are some ten packs of 16,384 tokens at its sample lengths; 16 is ours,
@@ -59,6 +60,7 @@ class Stage:
     spike: float = 0.0
     average: float = 0.0
     half_moments: bool = False
+    shrink: bool = False
     lora: int = 0
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ from trainer.checkpoint import Progress, Saver, State, latest, load, read_progre
 from trainer.dataset import Dataset, open_shards
 from trainer.encode import StageEncoder, for_stage
 from trainer.errors import RunError, UsageError
+from trainer.fit import shrink_media
 from trainer.flops import FlopModel, flop_model
 from trainer.loader import LoadedPack, PackReader, load_packs, step_numbers
 from trainer.lora import add_lora
@@ -127,6 +128,7 @@ def prepare(settings: Settings, world: World) -> Run:
     dataset = open_shards(
         _places(settings, stage, processor, world), stage.rules, tokenizer=processor.tokenizer.digest()
     )
+    dataset = shrink_media(dataset, stage)
     processor = for_stage(processor, stage)
     flops = flop_model(model.config, stage)
     stage = with_step_size(stage, dataset, flops, seed=settings.seed)
@@ -257,6 +259,8 @@ def _report_drops(plan: Plan, world: World) -> None:
     head = f"plan: epoch {plan.epoch}:"
     for reason, count in plan.dropped.items():
         print(f"{head} left out {count:,} of {len(plan.dataset):,} samples: {reason}", file=sys.stderr)
+    if plan.dataset.budget is not None and (number := int((plan.dataset.budget[plan.samples] > 0).sum())):
+        print(f"{head} {number:,} samples at a lower resolution, to fit a pack", file=sys.stderr)
     if plan.shortened:
         print(f"{head} cut {plan.shortened:,} texts to {plan.stage.pack_tokens:,} tokens", file=sys.stderr)
 

@@ -6,13 +6,14 @@ import pytest
 import torch
 from trainer_shards import Made, colour_image, colour_sample, text_sample, write_dataset
 
-from curation.shards import index_path, read_index
-from model import Processor, pack
+from curation.shards import StoredSample, index_path, read_index
+from model import Encoded, Processor, pack
 from model.config import ModelConfig
 from model.stages import STAGE_RULES
 from trainer.dataset import open_shards
 from trainer.encode import StageEncoder
 from trainer.errors import ContractError, RunError
+from trainer.fit import shrink_media
 from trainer.flops import FlopModel
 from trainer.loader import FILLER, LoadedPack, PackReader, load_packs, step_numbers
 from trainer.plan import make_plan
@@ -121,6 +122,42 @@ def test_a_rank_without_a_pack_gets_a_filler(mixed: Path) -> None:
     assert steps[0][1][1] == FILLER
     (loaded,) = load_packs(reader, [FILLER], workers=0)
     assert (loaded.keys, loaded.batch.num_supervised, loaded.batch.media) == ((), 0, ())
+
+
+def test_media_that_exceed_a_pack_are_seen_smaller_if_asked(tmp_path: Path) -> None:
+    image, height, width = colour_image("red", 280, 560)  # 800 tokens
+    wide = Made(branch="image_text", turns=colour_sample(0).turns, images=[(image, height, width)])
+    words = Made(branch="image_text", turns=[colour_sample(0).turns[0], {"role": "assistant", "text": "no " * 600}],
+                 images=[colour_image("red")])  # fmt: skip
+    directory = write_dataset(tmp_path, [wide, words, *(colour_sample(n) for n in range(4))])
+    dataset = open_shards([directory], STAGE.rules)
+    stage = replace(STAGE, shrink=True)
+    dropped = make_plan(shrink_media(dataset, STAGE), STAGE, FLOPS, seed=0, epoch=0).dropped
+    plan = make_plan(shrink_media(dataset, stage), stage, FLOPS, seed=0, epoch=0)
+    assert (dropped.total(), plan.dropped.total()) == (2, 1)  # too many words stay too many
+    packs = all_packs(PackReader(plan, StageEncoder(Processor.tiny(), stage.rules)))
+    assert sum(len(loaded.keys) for loaded in packs) == 5
+    assert not any(loaded.failures for loaded in packs)
+    largest = max((grid for loaded in packs for grid, _ in loaded.batch.media), key=lambda grid: grid.patches)
+    assert 128 < largest.patches < 256
+    assert largest.columns == pytest.approx(2 * largest.rows, abs=1)
+    assert plan.digest != make_plan(dataset, STAGE, FLOPS, seed=0, epoch=0).digest
+
+
+def test_a_sample_that_takes_too_long_is_set_aside(tmp_path: Path) -> None:
+    reader = reader_of(write_dataset(tmp_path, [text_sample(n) for n in range(3)]))
+
+    class Slow:
+        def __call__(self, sample: StoredSample) -> Encoded:
+            if "three" in sample.fields["turns"][0]["text"]:
+                threading.Event().wait(20)
+            return reader.encoder(sample)
+
+    slow = PackReader(reader.plan, Slow(), seconds=0.2)  # pyright: ignore[reportArgumentType]
+    packs = list(load_packs(slow, range(reader.plan.num_packs), workers=0))
+    failures = [failure for loaded in packs for failure in loaded.failures]
+    assert {failure.error for failure in failures} == {"TimeoutError"}
+    assert sum(len(loaded.keys) for loaded in packs) + len(failures) == 3
 
 
 def test_rules_of_the_stage_decide_the_patches(tmp_path: Path) -> None:
