@@ -1,5 +1,7 @@
 """Statistics: the columns that text filters are computed from, once per batch."""
 
+from functools import cache
+
 import numpy as np
 import polars as pl
 
@@ -28,6 +30,7 @@ def c4_statistics(batch: Batch) -> pl.DataFrame:
     return batch.shared("text_c4", _c4_statistics)
 
 
+@cache
 def warm_up() -> None:
     """Compile what is not compiled yet, so that the first batch does not wait for it."""
     texts = ["One line of words. And another sentence."]

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from curation.batch import Batch
 from curation.filters import C4, FINEWEB, GOPHER
 from curation.text.characters import character_table
 from curation.text.lines import keep_c4_lines as kept_by_kernel
 from curation.text.tokenizer import code_points, tokenize
 from curation.transforms.lines import keep_c4_lines
 from tests.curation import reference_rules as reference
-from tests.curation.text_samples import document, measure
+from tests.curation.text_samples import document
 
 # Words that no affix rule cuts, so that splitting at white space gives the same words.
 PLAIN = [
@@ -82,7 +83,8 @@ def words_of(text: str) -> list[str]:
 
 
 def measured(rules, *texts: str) -> dict[str, list[float | None]]:
-    return {rule.name: measure(rule, *texts) for rule in rules}
+    batch = Batch([document(text) for text in texts])
+    return {rule.name: rule.open()(batch).to_list() for rule in rules}
 
 
 @settings(max_examples=60, deadline=None)
