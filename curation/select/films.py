@@ -17,6 +17,8 @@ from curation.select.hamming import near_pairs
 _SLACK = 0.5
 # Stills that differ in more bits than this are different pictures.
 _DIFFERENT = 10
+# Clips that share so many different pictures in order are known by them alone; fewer may be one scene seen twice.
+TELLING = 3
 # A still that more clips than this share (a title, a test card) says nothing about any two of them.
 COMMON = 64
 

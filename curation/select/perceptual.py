@@ -11,15 +11,15 @@ from curation.batch import Batch
 from curation.operator import Select
 from curation.select.aligned import aligned_detail
 from curation.select.dct_hash import busy_share
-from curation.select.films import Sequence, same_films
+from curation.select.films import TELLING, Sequence, same_films
 from curation.select.pictures import Likeness, same_pictures
 from curation.select.survivors import choose_survivors, dropped_table, rank_samples
 from curation.select.views import STILL, VIEW, records_of, signatures
 
 _UNMOVED = np.array([1, 0, 1, 0], np.float32)
-# Clips of so many different pictures are known by their sequence alone. Of fewer, the middle stills must agree by so much
-# (people signing before one camera reach 0.94, copies 0.97), and the numbers of stills to within so many.
-_TELLING, _STILL_DETAIL, _AS_LONG = 3, 0.96, 2
+# Of clips of few different pictures the middle stills must agree by so much (people signing before one camera reach 0.94,
+# copies 0.97), and the numbers of stills to within so many.
+_STILL_DETAIL, _AS_LONG = 0.96, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class PerceptualDedup(Select):
         keep = np.flatnonzero(~of_clip)
         keep = keep[busy_share(views["thumbnail"][keep]) >= self.busy] if len(keep) else keep
         keep = keep[np.lexsort((keep, ranks[rows[keep]]))]
-        found = same_pictures(views["hash"][keep], views["thumbnail"][keep], framed[keep], self._likeness())
+        found = same_pictures(views["hash"][keep], views["thumbnail"][keep], framed[keep], self.likeness())
         if found.hubs:
             logging.getLogger(__name__).warning(
                 "%s: %d hashes too common to compare all their pictures", self.name, found.hubs
@@ -90,7 +90,8 @@ class PerceptualDedup(Select):
         a, b = keep[found.left], keep[found.right]
         return np.stack([rows[a], views["medium"][a], rows[b], views["medium"][b]], axis=1).astype(np.int64)
 
-    def _likeness(self) -> Likeness:
+    def likeness(self) -> Likeness:
+        """What counts as the same picture."""
         return Likeness(
             bits=self.bits, detail=self.detail, plain_detail=self.plain_detail, plain=self.plain, mirrored=self.mirrored,
             cropped=self.cropped,
@@ -117,7 +118,7 @@ class PerceptualDedup(Select):
         )
         lengths = np.array([len(clip.times) for clip in clips])
         as_long = np.abs(lengths[found.left] - lengths[found.right]) <= _AS_LONG
-        same = (found.different >= _TELLING) | (as_long & (alike >= max(self.detail, _STILL_DETAIL)))
+        same = (found.different >= TELLING) | (as_long & (alike >= max(self.detail, _STILL_DETAIL)))
         return np.stack([a // 65536, a % 65536, b // 65536, b % 65536], axis=1)[same]
 
     def _middle_stills(self, table: pl.DataFrame, clips: np.ndarray) -> np.ndarray:

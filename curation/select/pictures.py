@@ -125,3 +125,25 @@ def _verify(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     start[flipped, 3] = 1 - start[flipped, 3] - start[flipped, 2]
     right = np.where(flipped[:, None, None], right[:, :, ::-1], right)
     return aligned_detail(thumbnails[pairs[:, 0]], right, start)
+
+
+def shown_again(
+    known: tuple[np.ndarray, np.ndarray], seen: tuple[np.ndarray, np.ndarray], likeness: Likeness
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of the `seen` views show one of the `known` ones, perhaps altered: rows of known, rows of seen, detail.
+
+    Both are hashes uint64 and thumbnails uint8 [., S, S]. Every hash is compared with every other: for some 10^5 known ones.
+    """
+    sought, windows, mirrored, of = _probes(*known, likeness)
+    pieces = []
+    for row, value in enumerate(seen[0]):
+        distance = np.bitwise_count(sought ^ value)
+        at = np.flatnonzero(distance <= likeness.bits)
+        first = np.full(len(at), len(known[0]) + row)
+        pieces.append(np.stack([first, of[at], windows[at], mirrored[at], distance[at]], axis=1))
+    pairs = _candidates(np.concatenate(pieces)) if pieces else np.empty((0, 5), np.int64)
+    thumbnails = np.concatenate([known[1], seen[1]])
+    detail = _verify(thumbnails, pairs)
+    strictly = _strictly(thumbnails, np.zeros(len(thumbnails), bool), pairs, likeness.plain)
+    same = detail >= np.where(strictly, likeness.plain_detail, likeness.detail)
+    return pairs[same, 1], pairs[same, 0] - len(known[0]), detail[same]
