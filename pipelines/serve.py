@@ -125,8 +125,23 @@ class _Handler(BaseHTTPRequestHandler):
             "next": link(number + 1) if (number + 1) * PAGE < found.total else "",
         }
         samples = view.finder.find([row for row in found.rows if row["decision"] != "quarantined"])
-        rows = [_summary(row, samples.get(row["id"]), sort) for row in found.rows]
+        rows = [self._summary(row, samples.get(row["id"]), sort) for row in found.rows]
         return self._render("browse.html", rows=rows, **values)
+
+    def _summary(self, row: dict[str, Any], sample: FoundSample | None, sort: str) -> dict[str, Any]:
+        scores = {n: v for n, v in row.items() if n not in FIXED and isinstance(v, float) and (not sort or n == sort)}
+        shown = bool(sample and sample.media and self.server.view.allowed(sample.media[0].reference))
+        return {
+            "id": row["id"],
+            "origin": row["origin"],
+            "ended": "kept" if row["decision"] == "kept" else row["reason"],
+            "caption": sample.caption[:240] if sample else "",
+            "pictured": shown,
+            "missing": "lies outside the dataset: start serve with --media DIR"
+            if sample and sample.media and not shown
+            else "",
+            "scores": dict(list(scores.items())[:6]),
+        }
 
     def _sample(self, name: str) -> None:
         view = self.server.view
@@ -193,15 +208,3 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
-
-
-def _summary(row: dict[str, Any], sample: FoundSample | None, sort: str) -> dict[str, Any]:
-    scores = {n: v for n, v in row.items() if n not in FIXED and isinstance(v, float) and (not sort or n == sort)}
-    return {
-        "id": row["id"],
-        "origin": row["origin"],
-        "ended": "kept" if row["decision"] == "kept" else row["reason"],
-        "caption": sample.caption[:240] if sample else "",
-        "pictured": bool(sample and sample.media),
-        "scores": dict(list(scores.items())[:6]),
-    }
