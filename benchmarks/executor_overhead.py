@@ -161,6 +161,7 @@ def main() -> None:
         ratios = []
         with environment(ONE_THREAD):
             ray.init(
+                address="local",
                 num_cpus=WORKERS,
                 include_dashboard=False,
                 object_store_memory=128 << 20,

@@ -6,7 +6,7 @@ port=${PORT:-6391}
 # Without a token in the environment Ray refuses to start nodes that trust each other; on a real cluster use RAY_AUTH_MODE=token.
 export RAY_AUTH_MODE=${RAY_AUTH_MODE:-disabled} RAY_USAGE_STATS_ENABLED=0
 nodes=()
-stop() { kill "${nodes[@]}" 2>/dev/null || true; wait "${nodes[@]}" 2>/dev/null || true; }
+stop() { rm -f /tmp/ray/ray_current_cluster; kill "${nodes[@]}" 2>/dev/null || true; wait "${nodes[@]}" 2>/dev/null || true; }
 trap stop EXIT
 
 ray start --head --port "$port" --num-cpus 1 --object-store-memory 100000000 --include-dashboard false --block >/dev/null & nodes+=($!)

@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.metrics import Counter, Gauge
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.guard import Place, read_place
@@ -48,6 +49,7 @@ class RayExecutor:
         options: dict[str, Any] = {} if self._own else {"runtime_env": {"env_vars": ONE_THREAD}}
         self._remote = ray.remote(max_retries=0, num_cpus=1, **options)(_do)
         self._flying: dict[Any, Task] = {}
+        self._metrics = _Metrics()
 
     def submit(self, task: Task) -> None:
         """Start a Ray task."""
@@ -61,7 +63,9 @@ class RayExecutor:
     def wait(self, seconds: float) -> list[Outcome]:
         """Ray tasks that ended."""
         ready, _ = ray.wait(list(self._flying), num_returns=1, timeout=seconds)
-        return [self._outcome(reference) for reference in ready]
+        outcomes = [self._outcome(reference) for reference in ready]
+        self._metrics.take(outcomes, in_flight=len(self._flying))
+        return outcomes
 
     def _outcome(self, reference: Any) -> Outcome:
         task = self._flying.pop(reference)
@@ -101,6 +105,32 @@ class RayExecutor:
             ray.shutdown()
 
 
+class _Metrics:
+    """What Ray's own exporter shows to Prometheus, beside the cluster's CPU, memory and GPU use."""
+
+    def __init__(self) -> None:
+        self._tasks = Counter("vl3_tasks", description="tasks that ended", tag_keys=("kind", "branch", "end"))
+        self._samples = Counter("vl3_samples", description="samples by fate", tag_keys=("branch", "node", "fate"))
+        self._in_flight = Gauge("vl3_tasks_in_flight", description="tasks submitted and not ended")
+
+    def take(self, outcomes: list[Outcome], *, in_flight: int) -> None:
+        """Count some outcomes. What was already committed is not counted: rates are of work."""
+        self._in_flight.set(in_flight)
+        for outcome in outcomes:
+            facts, branch = outcome.facts or {}, outcome.task.branch
+            end = "died" if outcome.died else "failed" if outcome.error else "reused" if facts.get("reused") else "done"
+            self._tasks.inc(1, {"kind": outcome.task.kind, "branch": branch, "end": end})
+            for node, counts in ({} if end == "reused" else facts.get("nodes", {})).items():
+                fates = {
+                    "kept": counts["kept"],
+                    "quarantined": counts["quarantined"],
+                    "dropped": sum(counts["dropped"].values()),
+                }
+                for fate, number in fates.items():
+                    if number:
+                        self._samples.inc(number, {"branch": branch, "node": node, "fate": fate})
+
+
 def _connect(workers: int | None) -> None:
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if "RAY_ADDRESS" in os.environ:
@@ -108,4 +138,4 @@ def _connect(workers: int | None) -> None:
         return
     # The store holds task names and facts only; the default of a third of the memory would be taken from decoders.
     with environment(ONE_THREAD):
-        ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=128 << 20, **quiet)
+        ray.init(address="local", num_cpus=workers, include_dashboard=False, object_store_memory=128 << 20, **quiet)
