@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from typing import Literal, cast
@@ -13,8 +14,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from curation.media.limits import MAX_FRAMES
-from curation.media.video import open_video
+from curation.media.video import MAX_PACKETS, open_video
 from curation.sample import Reference, SampleError
 
 # Member of a reference to an excerpt: "clip:copy:1500-4000:98304:name.mp4": from 1.5 s to 4 s, packets copied, of a clip of
@@ -86,17 +86,13 @@ def key_times(data: bytes) -> list[float]:
         return [time for packet in packets if packet.is_keyframe and (time := _time(packet)) is not None]
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> list[Packet]:
-    packets: list[Packet] = []
-    try:
-        for packet in container.demux(stream):
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """Packets in file order up to the first damage: the scan has told of it, and what comes before can be cut."""
+    packets = container.demux(stream)
+    with suppress(av.error.FFmpegError, ValueError):
+        for _, packet in zip(range(MAX_PACKETS), packets, strict=False):
             if packet.size and not packet.is_discard:
-                packets.append(packet)
-            if len(packets) > MAX_FRAMES:
-                break
-    except (av.error.FFmpegError, ValueError):
-        pass  # what comes before the damage can be cut; the scan has told of it
-    return packets
+                yield packet
 
 
 def _time(packet: Packet) -> float | None:
@@ -151,11 +147,14 @@ def _encode(container: InputContainer, stream: VideoStream, output: OutputContai
 
 
 def _stretch(container: InputContainer, stream: VideoStream, begin: float, end: float) -> Iterator[VideoFrame]:
-    packets = _packets(container, stream)
-    starts = [n for n, p in enumerate(packets) if p.is_keyframe and (t := _time(p)) is not None and t <= begin + _HALF]
-    wanted = packets[starts[-1] if starts else 0 :]
-    # Frames come out of order by a few; two seconds beyond the end they all have.
-    wanted = [packet for packet in wanted if (time := _time(packet)) is None or time <= end + 2]
+    wanted: list[Packet] = []
+    for packet in _packets(container, stream):
+        time = _time(packet)
+        if packet.is_keyframe and time is not None and time <= begin + _HALF:
+            wanted.clear()
+        if time is not None and time > end + 2:  # frames come out of order by a few; by now they all have
+            break
+        wanted.append(packet)
     unit = stream.time_base or Fraction(1, 1000)
     for packet in (*wanted, None):
         for frame in stream.codec_context.decode(packet):
