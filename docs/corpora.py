@@ -126,7 +126,8 @@ def example(title: str, sample: StoredSample) -> str:
     """A sample as people read it: its pictures, then its turns."""
     lines = [f"#### {title}", ""]
     for number, medium in enumerate(sample.fields["media"]):
-        name = f"{title.split(' (')[0].replace(', ', '_').replace(' ', '_').lower()}_{number}.jpg"
+        plain = title.split(" (")[0].replace(",", "").replace(" ", "_").lower()
+        name = f"{plain}_{number}.jpg"
         shown(sample.media[number], medium["kind"]).save(DOCS / "examples" / name, "JPEG", quality=80)
         lines += [f"![{medium['kind']} {number + 1}](examples/{name})", ""]
     lines.append("```")

@@ -66,8 +66,9 @@ class OcrTasks(MediaForm):
         task = draw(record, self.id, 5)
         text, corners = words[draw(record, self.id, len(words))]
         box = write_box(corners, size)
-        if task == 3 and follower and not _holds(follower, text):
-            yield self._which(record, other, text)
+        apart = [own for own, _ in words if follower and not _holds(follower, own)]
+        if task == 3 and apart:
+            yield self._which(record, other, apart[draw(record, self.id, len(apart))])
             return
         pair = {
             0: self._exists(record, words, follower, text),

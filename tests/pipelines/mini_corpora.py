@@ -310,7 +310,7 @@ def polygon(box: Sequence[int]) -> list[int]:
 def _(root: Path, count: int) -> None:
     rows = []
     for i in range(count):
-        put(root / f"images/u{i}.jpg", picture("blip3", i))
+        put(root / f"images/u{i}.jpg", picture("blip3", i, texts=words("b", i), scale=3))
         entities = [
             {"text": t, "bbox": [x1 / WIDTH, y1 / HEIGHT, x2 / WIDTH, y2 / HEIGHT], "confidence": 0.9}
             for t, (x1, y1, x2, y2) in words("b", i)
@@ -332,7 +332,7 @@ def _(root: Path, count: int) -> None:
 def _(root: Path, count: int) -> None:
     rows = []
     for i in range(count):
-        put(root / f"images/{i}.jpg", picture("laion", i))
+        put(root / f"images/{i}.jpg", picture("laion", i, texts=words("l", f"unique{i}")))
         listed = [{"text": t, "bbox": box} for t, box in words("l", f"unique{i}")]
         rows.append(
             {"image": f"{i}.jpg", "caption": sentence("laion", i), "width": WIDTH, "height": HEIGHT, "words": listed}
@@ -477,7 +477,7 @@ def _(root: Path, count: int) -> None:
 @writer("funsd")
 def _(root: Path, count: int) -> None:
     for i in range(count):
-        put(root / f"training_data/images/{i:010d}.png", picture("funsd", i, form="PNG"))
+        put(root / f"training_data/images/{i:010d}.png", picture("funsd", i, form="PNG", texts=words("f", i)))
         form = [
             {"id": j, "text": text, "box": box, "label": "other", "words": [], "linking": []}
             for j, (text, box) in enumerate(words("f", i))

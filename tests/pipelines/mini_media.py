@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
 from functools import lru_cache
 
 import av
@@ -16,15 +17,26 @@ def _seed(*key: object) -> int:
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), "big")
 
 
-def picture(*key: object, size: tuple[int, int] = (WIDTH, HEIGHT), form: str = "JPEG") -> bytes:
-    """A picture drawn from its key."""
+Texts = Sequence[tuple[str, Sequence[int]]]
+
+
+def picture(
+    *key: object, size: tuple[int, int] = (WIDTH, HEIGHT), form: str = "JPEG", texts: Texts = (), scale: int = 1
+) -> bytes:
+    """A picture drawn from its key; `texts` stand in their boxes, everything `scale` times as large."""
     rng = np.random.default_rng(_seed(*key))
     image = Image.new("RGB", size, tuple(int(v) for v in rng.integers(0, 256, 3)))
     draw = ImageDraw.Draw(image)
     for _ in range(3):
         x, y = (int(v) for v in rng.integers(0, size[0], 2))
         draw.rectangle((x, y % size[1], x + 20, y % size[1] + 16), fill=tuple(int(v) for v in rng.integers(0, 256, 3)))
-    draw.text((4, 4), str(key[-1])[-8:], fill="white")
+    if not texts:
+        draw.text((4, 4), str(key[-1])[-8:], fill="white")
+    image = image.resize((size[0] * scale, size[1] * scale))
+    for text, box in texts:
+        draw = ImageDraw.Draw(image)
+        draw.rectangle([scale * side for side in box], fill="white")
+        draw.text((scale * box[0] + 2, scale * box[1] + 1), text, fill="black", font_size=7 * scale)
     buffer = io.BytesIO()
     image.save(buffer, form)
     return buffer.getvalue()
