@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import ClassVar
 
 from curation.operator import Transform
 from curation.sample import Sample, SampleError, Turn, plain
@@ -32,6 +33,8 @@ class NormalizeTurns(Transform):
     Source: ours; VideoLLaMA3, arXiv:2501.13106, trains on alternating turns (its conversation format) and does not
     disclose more.
     """
+
+    VERSION: ClassVar[int] = 2
 
     def rewrite(self, sample: Sample) -> Sample:
         """The sample with normalised turns."""
@@ -70,4 +73,6 @@ def _without_empty(turns: list[Turn]) -> Iterable[Turn]:
 
 def _merged(turns: Iterable[Turn]) -> Iterable[Turn]:
     for (role, time), run in groupby(turns, key=lambda turn: (turn.role, turn.time)):
-        yield Turn(role=role, time=time, text="\n".join(turn.text for turn in run if turn.text))
+        joined = list(run)
+        was = next((turn.was for turn in joined if turn.was is not None), None)
+        yield Turn(role=role, time=time, text="\n".join(turn.text for turn in joined if turn.text), was=was)
