@@ -17,13 +17,13 @@ from curation.select import ExactDedup
 
 def table_of(keys: int, distinct: int, seed: int) -> pl.DataFrame:
     generator = np.random.default_rng(seed)
-    pool = generator.integers(0, 1 << 64, (distinct, 2), dtype=np.uint64)
-    chosen = pool[generator.integers(0, distinct, keys)] if distinct < keys else pool
+    drawn = generator.integers(0, distinct, keys, dtype=np.uint64)
+    high, low = drawn * np.uint64(0x9E3779B97F4A7C15), (drawn + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
     ids = generator.integers(0, 1 << 64, (keys, 2), dtype=np.uint64).astype(">u8").tobytes().hex()
     return pl.DataFrame({
         "id": [ids[32 * row : 32 * row + 32] for row in range(keys)],
-        "key_high": chosen[:, 0],
-        "key_low": chosen[:, 1],
+        "key_high": high,
+        "key_low": low,
         "Score": generator.integers(0, 4, keys).astype(float),
     })  # fmt: skip
 
