@@ -45,6 +45,7 @@ class LanguageAttention(nn.Module):
     def __init__(self, config: LanguageConfig, index: int) -> None:
         super().__init__()
         self.index = index
+        self.attend = attend  # a member, so that who compiles the block can leave it out
         self.head_dim = config.head_dim
         self.q_proj = nn.Linear(config.hidden, config.heads * config.head_dim)
         self.k_proj = nn.Linear(config.hidden, config.kv_heads * config.head_dim)
@@ -59,7 +60,7 @@ class LanguageAttention(nn.Module):
             mixed = cache.attend(self.index, q, k, v, sequences)
         else:
             assert sequences is not None
-            mixed = attend(q, k, v, sequences, causal=True)
+            mixed = self.attend(q, k, v, sequences, causal=True)
         return self.o_proj(mixed.flatten(1))
 
 

@@ -36,6 +36,7 @@ class VisionAttention(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.heads = config.heads
+        self.attend = attend  # a member, so that who compiles the block can leave it out
         self.q_proj = nn.Linear(config.hidden, config.hidden)
         self.k_proj = nn.Linear(config.hidden, config.hidden)
         self.v_proj = nn.Linear(config.hidden, config.hidden)
@@ -44,7 +45,7 @@ class VisionAttention(nn.Module):
     def forward(self, x: Tensor, tables: Tables, frames: Segments) -> Tensor:
         """P E -> P E."""
         q, k, v = (project(x).unflatten(-1, (self.heads, -1)) for project in (self.q_proj, self.k_proj, self.v_proj))
-        mixed = attend(rotate(q, tables), rotate(k, tables), v, frames, causal=False)
+        mixed = self.attend(rotate(q, tables), rotate(k, tables), v, frames, causal=False)
         return self.out_proj(mixed.flatten(1))
 
 

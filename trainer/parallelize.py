@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,13 +32,14 @@ class Parallel:
     """How a model is run; changes speed and memory, not results (beyond rounding).
 
     recompute_vision, recompute_language: keep only the inputs of blocks, and run them again in the backward pass.
-    compile: each block.
+    compile: each block, by `backend`.
     bf16: weights and activations in 16 bits, master weights, reduction and optimizer in 32; None is on for GPUs.
     """
 
     recompute_vision: bool = False
     recompute_language: bool = False
     compile: bool = False
+    backend: Any = "inductor"
     bf16: bool | None = None
 
 
@@ -49,8 +51,7 @@ def parallelize(model: VideoLLaMA3, world: World, parallel: Parallel) -> None:
     if parallel.recompute_language:
         _recompute(language)
     if parallel.compile:
-        for block in [*vision, *language]:
-            block.forward = torch.compile(block.forward, dynamic=True)
+        _compile([*vision, *language], parallel.backend)
     if world.mesh is not None:
         _shard(model, [*vision, *language], world, parallel)
 
@@ -65,6 +66,15 @@ def set_sync(model: nn.Module, *, last: bool) -> None:
 def _recompute(blocks: Iterable[nn.Module]) -> None:
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def _compile(blocks: Iterable[nn.Module], backend: Any) -> None:
+    """Compile each block around its attention, which is left as it is: it is one kernel already, and what it must know
+    of a pack lies on the host, so that a compiled one would be compiled again for every pack.
+    """
+    for block in blocks:
+        block.self_attn.attend = torch.compiler.disable(block.self_attn.attend)  # pyright: ignore
+        block.forward = torch.compile(block.forward, dynamic=True, backend=backend)
 
 
 def _shard(model: VideoLLaMA3, blocks: list[nn.Module], world: World, parallel: Parallel) -> None:

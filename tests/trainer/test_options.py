@@ -7,19 +7,23 @@ from typing import Any
 
 import pytest
 import torch
+from rank_gradients import made_pack
 
 from model import ModelConfig, VideoLLaMA3
 from trainer.checkpoint import read_progress
 from trainer.errors import UsageError
 from trainer.lora import add_lora, merge_lora
 from trainer.optimizer import make_optimizer, round_at_random, set_trainable
+from trainer.parallelize import Parallel, parallelize
 from trainer.stages import SMALL_STAGES
 from trainer.start import fresh_model, read_model
 from trainer.train import Settings, train
 from trainer.update import SPIKE_WINDOW, Guard, apply_update, gradient_squares
 from trainer.upkeep import Upkeep
+from trainer.world import World
 
 CPU = torch.device("cpu")
+ALONE = World(rank=0, size=1, device=CPU, mesh=None)
 SMALL: dict[str, Any] = {"pack_tokens": 256, "pack_patches": 512, "step_packs": 1}
 STAGE = SMALL_STAGES["stage3"]
 
@@ -151,6 +155,28 @@ def test_the_averaged_weights_are_what_is_handed_over(mixed: Path, tmp_path: Pat
     (tmp_path / "checkpoints" / "LATEST").write_text("step_2\n")
     train(run)
     assert [line["loss"] for line in metrics(tmp_path)] == [line["loss"] for line in lines]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute of a Tensor")
+def test_blocks_are_compiled_once_and_not_for_every_pack() -> None:
+    graphs: list[Any] = []
+
+    def count(module: Any, _: Any) -> Any:
+        graphs.append(module)
+        return module
+
+    torch.manual_seed(0)
+    model, plain = (fresh_model("tiny", seed=0)[0] for _ in range(2))
+    parallelize(model, ALONE, Parallel(compile=True, backend=count))
+    batches = [made_pack(number) for number in (0, 3, 6, 9)]
+    counts = []
+    for batch in batches:
+        found, wanted = model.loss(batch)[0], plain.loss(batch)[0]
+        torch.testing.assert_close(found, wanted)
+        found.backward()
+        counts.append(len(graphs))
+    assert counts[0] > 0
+    assert counts[-1] == counts[1]  # the second pack may make sizes dynamic; no later one compiles anything
 
 
 def test_milestones_stay(mixed: Path, tmp_path: Path) -> None:
