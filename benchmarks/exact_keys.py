@@ -2,8 +2,8 @@
 
     python benchmarks/exact_keys.py [--keys 10000000] [--rounds 3]
 
-Random 128-bit keys and ids, a score to choose by; from the table of signatures to the table of what is dropped. The survivors of each run
-are checked against a second way (sort, then the first of each key).
+Random 128-bit keys and ids, a score to choose by; from the table of signatures to the table of what is dropped. The survivors of a
+fiftieth of the keys are checked against a second way (sort, then the first of each key).
 """
 
 import argparse
@@ -30,7 +30,7 @@ def table_of(keys: int, distinct: int, seed: int) -> pl.DataFrame:
 
 def by_sorting(table: pl.DataFrame) -> set[str]:
     ordered = table.sort("key_high", "key_low", "Score", "id", descending=[False, False, True, False])
-    return set(ordered.filter(~ordered.select("key_high", "key_low").is_first_distinct())["id"])
+    return set(ordered["id"]) - set(ordered.unique(["key_high", "key_low"], keep="first", maintain_order=True)["id"])
 
 
 def main() -> None:
@@ -48,7 +48,8 @@ def main() -> None:
             cpu, wall = time.process_time(), time.perf_counter()
             dropped = select.choose(table)
             spent.append((time.process_time() - cpu, time.perf_counter() - wall))
-        if set(dropped["id"]) != by_sorting(table):
+        some = table.filter(pl.col("key_high") % 50 == 0)  # whole groups of keys; sorting all would take minutes
+        if set(dropped.join(some, on="id", how="semi")["id"]) != by_sorting(some):
             raise SystemExit("other survivors than by sorting")
         runs = [", ".join(f"{run[kind]:.2f}" for run in spent) for kind in (0, 1)]
         print(
