@@ -143,7 +143,7 @@ def test_two_ranks_equal_one_process_also_where_one_has_text_only(apart: Path, t
 def kill_one_after(out: Path, shards: Path, *, ranks: int, steps: int) -> None:
     """SIGKILL one rank of a run once it has logged so many steps; the others must end by themselves."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(out, shards, ranks=ranks, steps=60), env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(out, shards, ranks=ranks, steps=12), env=environment, stderr=subprocess.DEVNULL)
     while process.poll() is None and not (
         (out / "metrics.jsonl").is_file() and len((out / "metrics.jsonl").read_text().splitlines()) >= steps
     ):
@@ -178,13 +178,13 @@ def planned_samples(shards: Path, steps: int) -> list[str]:
 
 @pytest.mark.slow
 def test_a_run_killed_anywhere_and_resumed_with_other_ranks_sees_the_same_samples(mixed: Path, tmp_path: Path) -> None:
-    run(tmp_path / "one", mixed, ranks=1)
+    run(tmp_path / "one", mixed, ranks=1, steps=12)
     where = random.randint(1, 5)
     print(f"killed after step {where}")
     kill_one_after(tmp_path / "many", mixed, ranks=3, steps=where)  # 3 ranks do not divide the 4 packs of a step
-    run(tmp_path / "many", mixed, ranks=2, extra=("--workers", "1"))
+    run(tmp_path / "many", mixed, ranks=2, steps=12, extra=("--workers", "1"))
     assert_same(tmp_path / "many", tmp_path / "one")
-    assert [line["seen"] for line in metrics(tmp_path / "many")] == planned_samples(mixed, 6)
+    assert [line["seen"] for line in metrics(tmp_path / "many")] == planned_samples(mixed, 12)
     step = latest(tmp_path / "many")
     assert step is not None
-    assert step.name == "step_6"
+    assert step.name == "step_12"
