@@ -33,6 +33,8 @@ def call(*command: str) -> None:
 
 
 def curate(stage: str, data: Path, out: Path) -> None:
+    if (out / "manifest.json").is_file():
+        return
     call(
         "-m", "pipelines", "run", stage, "--data", str(data), "--out", str(out), "--executor", "local", "--workers", "1"
     )
