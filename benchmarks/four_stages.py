@@ -2,8 +2,8 @@
 
     python benchmarks/four_stages.py --yes [--out DIR] [--samples 6000] [--steps 300 1200 1500 1500] [--seeds 0]
 
-Synthetic corpora of one seed are curated and trained on, stage by stage; others of another seed are curated for stages
-3 and 4 and only asked. After stage 3 every question about pictures is asked, after stage 4 every one about clips too. Each
+Synthetic corpora of one seed are curated and trained on, stage by stage; others of another seed are
+only asked. After stage 3 every question about pictures is asked, after stage 4 every one about clips too. Each
 form of question stands beside chance, which is always giving its commonest answer. As it is, it takes some hours of one
 core; --samples 600 --steps 20 60 60 60 is a trial of minutes. An interrupted run goes on where it was: everything below DIR
 resumes by itself. Without --yes it only says what it would do, so that running all benchmarks does not start it.
@@ -72,7 +72,7 @@ def one_seed(out: Path, options: argparse.Namespace, seed: int) -> dict[str, lis
         run = out / f"seed{seed}" / stage
         train(stage, out / stage, run, before, steps, seed)
         if stage in ASKED:
-            answers[stage] = ask(stage, run, out / f"held_out_{stage}", options.asked)
+            answers[stage] = ask(stage, run, out / "asked", options.asked)
         before = run
     return answers
 
@@ -117,8 +117,7 @@ def main() -> None:
     synthesise(out / "held_out", options.held_out, HELD_OUT_SEED)
     for stage in STAGES:
         curate(stage, out / "data", out / stage)
-    for stage in ASKED:
-        curate(stage, out / "held_out", out / f"held_out_{stage}")
+    curate("demo", out / "held_out", out / "asked")  # everything of it, unmixed
     answers = [one_seed(out, options, seed) for seed in options.seeds]
     rows = [row for stage in ASKED for row in table(stage, [found[stage] for found in answers])]
     print(f"{len(options.seeds)} seeds, {(time.perf_counter() - started) / 60:.0f} minutes")
