@@ -171,16 +171,19 @@ class Batch:
         if not any((self.samples[index].id, medium, factor) in self._pixels for factor in (1, 2, 4, 8)):
             self.pixels(index, medium, short_side=short_side)
 
-    def scan(self, index: int, medium: int) -> VideoScan:
-        """What one full decode of a video shows (frames that really decode, their times); done once.
+    def scan(self, index: int, medium: int, *, thorough: bool = False) -> VideoScan:
+        """What one decode of a video shows; done once, unless a `thorough` one is asked for after one that was not.
+
+        What it says of the pictures is the same either way; a thorough one also knows that every frame decodes.
 
         Raises:
             SampleError: it does not decode.
         """
         key = (self.samples[index].id, medium)
-        if key not in self._scans:
+        known = self._scans.get(key)
+        if known is None or (thorough and not known.thorough):
             self.counters["media_decoded"] += 1
-            self._scans[key] = scan_video(self.encoded(index, medium))
+            self._scans[key] = scan_video(self.encoded(index, medium), thorough=thorough)
         return self._scans[key]
 
     def measure_each(self, measure: Callable[[int], float | None]) -> pl.Series:

@@ -83,7 +83,7 @@ def _decode(key: str, turns: tuple[Turn, ...], media: tuple[Media, ...]) -> None
         if medium.kind == "image":
             batch.pixels(0, index)
         else:
-            batch.scan(0, index)
+            batch.scan(0, index, thorough=True)
 
 
 def _total_faults(directory: Path, manifest: Manifest, checked: int) -> Iterator[str]:

@@ -152,7 +152,7 @@ def _decode_all(batch: Batch, index: int) -> float | None:
 
 
 def _require_complete(batch: Batch, index: int, number: int) -> None:
-    scan = batch.scan(index, number)
+    scan = batch.scan(index, number, thorough=True)
     if not scan.complete:
         wanted = f"of {scan.declared:,} declared frames" if scan.declared else f"frames ({scan.errors:,} packets fail)"
         said = f"; the decoder says: {scan.error}" if scan.error else ""

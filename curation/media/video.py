@@ -42,11 +42,12 @@ class VideoFacts:
 class VideoScan:
     """What one decode of a clip shows.
 
-    frames: frames that decode undamaged, `skipped` included: frames that are there but were not decoded, since no other
-    frame leans on them; damaged: frames the decoder patched up; first, last: times of the first and last frame in
+    frames: frames that decode undamaged, `skipped` included: frames on which no other leans, which are not looked at, and are
+    decoded only by a thorough scan; damaged: frames the decoder patched up; first, last: times of the first and last frame in
     seconds; duration: last - first and one frame more, in seconds; fps: frames over duration, so for variable rates
     their mean; width, height: pixels as displayed; declared: frames the container declares (0 = does not say); errors:
-    how many packets failed; error: what the first of them said; audio: sound tracks; look: what is to be seen.
+    how many packets failed; error: what the first of them said; audio: sound tracks; thorough: whether every frame was
+    decoded; look: what is to be seen.
     """
 
     frames: int
@@ -62,6 +63,7 @@ class VideoScan:
     errors: int
     error: str
     audio: int
+    thorough: bool
     look: VideoLook
 
     @property
@@ -95,8 +97,9 @@ def scan_video(data: bytes, *, thorough: bool = False) -> VideoScan:
     """Decode a clip once, on one thread, looking at each frame and keeping none.
 
     H.264 frames that no other frame leans on are skipped and counted by their packets, never two in a row: decoding
-    then costs about half, and damage goes unseen only if it is within one of them. `thorough` decodes them too. The
-    deblocking filter, which only smooths, is left out.
+    then costs about half, and damage goes unseen only if it is within one of them. `thorough` decodes them too, so that
+    every frame counted is one that really decodes; what is looked at stays the same. The deblocking filter, which only
+    smooths, is left out.
 
     A clip that stops decoding early, or loses frames in the middle, is described and not refused: `errors`, `damaged`
     and `complete` say so, and a filter decides.
@@ -109,11 +112,11 @@ def scan_video(data: bytes, *, thorough: bool = False) -> VideoScan:
         stream.codec_context.options = {"skip_loop_filter": "all"}
         watcher = Watcher(width=width, height=height, duration=_duration(container, stream))
         tally = _Tally(watcher, rate=float(stream.average_rate or 0))
-        for frame in _frames(container, stream, tally, thorough=thorough):
-            tally.add(frame)
+        for frame, spare in _frames(container, stream, tally, thorough=thorough):
+            tally.add(frame, spare=spare)
         if tally.frames == tally.skipped:
             raise SampleError(f"{video_format} decodes to no frame ({tally.error or 'it is empty'}): fetch it again")
-        scan = tally.scan(rate=float(stream.average_rate or 0), audio=len(container.streams.audio))
+        scan = tally.scan(rate=float(stream.average_rate or 0), audio=len(container.streams.audio), thorough=thorough)
         return replace(scan, declared=_declared(container, stream, video_format, scan.fps))
 
 
@@ -128,10 +131,13 @@ class _Tally:
         self.width = self.height = 0
         self.first, self.last = math.inf, -math.inf
 
-    def add(self, frame: VideoFrame) -> None:
+    def add(self, frame: VideoFrame, *, spare: bool = False) -> None:
         check_size(frame.width, frame.height, what="video frame", limit=MAX_FRAME_PIXELS)
         if frame.is_corrupt:
             self.damaged += 1
+            return
+        if spare and frame.time is not None:
+            self.skip(frame.time)
             return
         if self.frames == self.skipped:
             self.width, self.height = _displayed(frame)
@@ -139,7 +145,7 @@ class _Tally:
         self.watcher.add(frame, self.frames / self.rate if frame.time is None else frame.time)
 
     def skip(self, time: float) -> None:
-        """A frame that is there and is not decoded."""
+        """A frame that is there and is not looked at."""
         self.skipped += 1
         self._count(time)
         self.watcher.skip(time)
@@ -156,27 +162,32 @@ class _Tally:
         self.errors += 1
         self.error = self.error or _said(error)
 
-    def scan(self, *, rate: float, audio: int) -> VideoScan:
+    def scan(self, *, rate: float, audio: int, thorough: bool) -> VideoScan:
         first, last = (self.first, self.last) if self.last >= self.first else (0.0, 0.0)
         gap = (last - first) / (self.frames - 1) if last > first else 1 / rate if rate else 0.0
         duration = last - first + gap
         return VideoScan(
             frames=self.frames, skipped=self.skipped, damaged=self.damaged, first=first, last=last, duration=duration,
             fps=self.frames / duration if duration else 0.0, width=self.width, height=self.height, declared=0,
-            errors=self.errors, error=self.error, audio=audio, look=self.watcher.look(),
+            errors=self.errors, error=self.error, audio=audio, thorough=thorough, look=self.watcher.look(),
         )  # fmt: skip
 
 
-def _frames(container: InputContainer, stream: VideoStream, tally: _Tally, *, thorough: bool) -> Iterator[VideoFrame]:
-    """Every frame but skipped ones; a packet that fails is counted and the next one tried."""
+def _frames(
+    container: InputContainer, stream: VideoStream, tally: _Tally, *, thorough: bool
+) -> Iterator[tuple[VideoFrame, bool]]:
+    """Every frame, and whether no other leans on it; those only if `thorough`. A packet that fails is counted and the next one tried."""
     packets = container.demux(stream)
-    spare = disposables(stream)
+    spare, spares = disposables(stream), set[int]()
     for _ in range(MAX_PACKETS):
         try:
             packet = next(packets, None)
             if packet is None:
                 return
-            skipped = not thorough and spare(packet)
+            leaned_on_by_none = spare(packet)
+            skipped = leaned_on_by_none and not thorough
+            if leaned_on_by_none and packet.pts is not None:
+                spares.add(packet.pts)
             stream.codec_context.skip_frame = "NONREF" if skipped else "DEFAULT"
             frames = packet.decode()
             if skipped and not packet.is_discard and packet.pts is not None:
@@ -188,7 +199,8 @@ def _frames(container: InputContainer, stream: VideoStream, tally: _Tally, *, th
             if tally.errors > MAX_FRAMES:
                 return
             continue
-        yield from (frame for frame in frames if isinstance(frame, VideoFrame))
+        yield from ((frame, frame.pts in spares) for frame in frames if isinstance(frame, VideoFrame))
+        spares.difference_update([frame.pts for frame in frames if frame.pts is not None])
     raise SampleError(f"video has more than {MAX_PACKETS:,} packets: cut it into clips at the source")
 
 

@@ -16,10 +16,10 @@ import pytest
 from run_checks import digests, ledger
 
 from curation.operator import OperatorError
+from pipelines.lock import only_driver
 from pipelines.plan import Plan
 from pipelines.recipes import RECIPES
 from pipelines.run import run
-from pipelines.lock import only_driver
 
 PlanOf = Callable[..., Plan]
 
