@@ -168,7 +168,8 @@ def main() -> None:
                 logging_level="ERROR",
                 log_to_driver=False,
             )
-        ours(once, root / "warm", given.part_rows)  # workers started, modules imported: the pool's workers are up as well
+        # Workers started, modules imported, as the pool has them too.
+        ours(once, root / "warm", given.part_rows)
         for turn in range(given.rounds):
             tars = root / f"bare{turn}"
             tars.mkdir()
