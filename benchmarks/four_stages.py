@@ -2,11 +2,12 @@
 
     python benchmarks/four_stages.py --yes [--out DIR] [--samples 6000] [--steps 300 1200 1500 1500] [--seeds 0]
 
-Synthetic corpora of one seed are curated and trained on, stage by stage; others of another seed are
-only asked. After stage 3 every question about pictures is asked, after stage 4 every one about clips too. Each
-form of question stands beside chance, which is always giving its commonest answer. As it is, it takes some hours of one
-core; --samples 600 --steps 20 60 60 60 is a trial of minutes. An interrupted run goes on where it was: everything below DIR
-resumes by itself. Without --yes it only says what it would do, so that running all benchmarks does not start it.
+Synthetic corpora of one seed are curated and trained on, stage by stage; others of another seed are only asked. After
+stage 3 every question about pictures is asked, after stage 4 every one about clips too. Each form of question stands
+beside chance, which is always giving its commonest answer. As it is, it takes some hours of one core;
+--samples 500 --held-out 150 --asked 20 --steps 10 60 50 40 is a trial of a minute or two. An interrupted run goes on where
+it was: everything below DIR resumes by itself. Without --yes it only says what it would do, so that running all
+benchmarks does not start it.
 """
 
 from __future__ import annotations
