@@ -3,9 +3,9 @@
     python benchmarks/executor_overhead.py --images DIR/image_text-*.parquet [--seconds 60] [--rounds 3]
 
 The pool reads the same Parquet rows, decodes and measures every picture with the same functions (geometry, words, full decode, content
-digest, token counts), and writes the same encoded bytes into tars with Python's tarfile. It keeps no ledger, no scores and no checksums of
-what it wrote, decides nothing over all samples, mixes nothing and cannot resume. Without --images, synthetic pictures are used. The start of
-Ray and of either pool's workers is not counted; it is the same for any job.
+digest, token counts), and writes the same encoded bytes into tars with Python's tarfile. It keeps no ledger, no scores and no checksums
+of what it wrote, decides nothing over all samples, mixes nothing and cannot resume. Without --images, synthetic pictures are used. The
+start of Ray and of either pool's workers is not counted; it is the same for any job.
 """
 
 import argparse
