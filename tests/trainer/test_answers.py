@@ -72,6 +72,7 @@ def sample(number: int) -> Made:
     return Made(branch="image_text", turns=turns, images=[colour_image(name, 56 + 14 * (number % 3), 56)])
 
 
+@pytest.mark.slow
 def test_a_model_that_has_learnt_answers_right_and_chance_is_named(tmp_path: Path) -> None:
     shards = write_dataset(tmp_path / "shards", [sample(number) for number in range(32)])
     held_out = write_dataset(tmp_path / "held_out", [sample(number) for number in range(100, 112)])

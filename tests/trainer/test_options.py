@@ -86,6 +86,7 @@ def test_rounding_at_random_keeps_the_mean() -> None:
     assert torch.equal(round_at_random(exact, torch.Generator()).float(), exact)
 
 
+@pytest.mark.slow
 def test_half_moments_follow_whole_ones(mixed: Path, tmp_path: Path) -> None:
     train(settings(mixed, tmp_path / "whole", steps=20))
     half = settings(mixed, tmp_path / "half", steps=20, save_every=7, keep=9, changes={**SMALL, "half_moments": True})
@@ -157,6 +158,7 @@ def test_the_averaged_weights_are_what_is_handed_over(mixed: Path, tmp_path: Pat
     assert [line["loss"] for line in metrics(tmp_path)] == [line["loss"] for line in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute of a Tensor")
 def test_blocks_are_compiled_once_and_not_for_every_pack() -> None:
     graphs: list[Any] = []
