@@ -36,7 +36,7 @@ def tree() -> str:
         lines.append(f"{package + '/':{WIDTH + 2}}{summary}")
         for file in sorted((ROOT / package).rglob("*.py"), key=lambda file: (file.parent.parts, file.name)):
             if not file.name.startswith("__"):
-                lines.append(f"  {str(file.relative_to(ROOT / package)):{WIDTH}}{said(file)}")
+                lines.append(f"  {file.relative_to(ROOT / package)!s:{WIDTH}}{said(file)}")
     return "\n".join(lines) + "\n"
 
 

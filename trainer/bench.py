@@ -43,7 +43,7 @@ def bench(preset: str, *, steps: int, pack_tokens: int | None, parallel: Paralle
                 number=0,
                 batch=batch,
                 branches=torch.zeros(len(batch.sequence_lengths), dtype=torch.int64),
-                keys=("-",),
+                keys=("0" * 32,),
                 failures=(),
                 seconds=0.0,
             )

@@ -10,6 +10,7 @@ import torch
 from rank_gradients import made_pack
 
 from model import ModelConfig, VideoLLaMA3
+from trainer.bench import bench
 from trainer.checkpoint import read_progress
 from trainer.errors import UsageError
 from trainer.lora import add_lora, merge_lora
@@ -210,3 +211,10 @@ def test_progress_names_what_a_run_was_asked_for(mixed: Path, tmp_path: Path) ->
     train(settings(mixed, tmp_path, steps=1, changes={**SMALL, "lora": 2, "average": 0.9}))
     progress = read_progress(tmp_path / "checkpoints" / "step_1")
     assert (progress.lora, progress.averaged) == (2, True)
+
+
+def test_the_bench_measures_every_kind_of_pack() -> None:
+    rows = bench("tiny", steps=1, pack_tokens=256, parallel=Parallel())
+    assert [row["kind"] for row in rows] == ["text", "image", "video"]
+    assert all(row["tokens_per_second"] > 0 and row["mfu"] > 0 and row["memory_bytes"] > 0 for row in rows)
+    assert rows[0]["patches"] == 0 < rows[1]["patches"] <= rows[2]["patches"]
