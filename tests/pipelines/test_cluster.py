@@ -78,12 +78,16 @@ def test_a_node_lost_in_the_middle_changes_nothing_but_the_time(
 ) -> None:
     alone, there = tmp_path / "alone", tmp_path / "cluster"
     run(plan_of(alone, rows=10), workers=0, quiet=True)
+    import ray
+
     events = there / "run.jsonl"
 
     def lose_a_node() -> None:
         while not events.exists() or events.read_text().count('"event": "task"') < 4:
             time.sleep(0.05)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)  # type: ignore[attr-defined]
+        here = ray.get_runtime_context().get_node_id()  # where the driver lives: it would die with its node
+        victim = next(node for node in cluster.worker_nodes if node.node_id != here)  # type: ignore[attr-defined]
+        cluster.remove_node(victim, allow_graceful=False)  # type: ignore[attr-defined]
         lost_after.append(events.read_text().count('"event": "task"'))
 
     lost_after: list[int] = []
