@@ -34,6 +34,7 @@ class ClusterBalance(Select):
     seed: int = 0
 
     VERDICT: ClassVar[Verdict] = "quota"
+    SCORES: ClassVar[tuple[str, ...]] = ("cluster",)
 
     def __post_init__(self) -> None:
         if self.clusters < 1 or self.quota < 1:
@@ -47,16 +48,35 @@ class ClusterBalance(Select):
         """The encoder alone."""
         return {key: value for key, value in self.settings().items() if key in ("operator", "version", "embed")}
 
+    def relation_settings(self) -> dict[str, Any]:
+        """What the clusters depend on: another quota clusters nothing again."""
+        return {key: value for key, value in self.settings().items() if key not in ("quota", "best")}
+
+    def relate(self, table: pl.DataFrame) -> pl.DataFrame:
+        """`id` and `cluster`, its number from 0, of every sample; null where there is no vector.
+
+        Raises:
+            OperatorError: the table has vectors of several encoders.
+        """
+        rows, vectors = vectors_of(table, self.name)
+        own = np.empty(0)
+        if len(rows):
+            own = clusters_of(rows["id"], vectors, self.clusters, self.seed).nearest(vectors, 1)[:, 0]
+        found = pl.DataFrame({"id": rows["id"], "cluster": pl.Series(own, dtype=pl.Float64)})
+        return table.select("id").join(found, on="id", how="left", maintain_order="left")
+
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
         """What is beyond the quota of its cluster, sorted by id; `duplicate_of` is null.
 
         Raises:
-            OperatorError: the table has no score named `best`, or vectors of several encoders.
+            OperatorError: the table has no score named `best`, or, where its clusters are not known yet, as `relate`.
         """
-        rows, vectors = vectors_of(table, self.name)
+        if "cluster" not in table.columns:
+            table = table.join(self.relate(table), on="id", how="left", maintain_order="left")
+        rows = table.drop_nulls("cluster").sort("id")
         if not len(rows):
             return _dropped(rows, np.ones(0, bool))
-        own = clusters_of(rows["id"], vectors, self.clusters, self.seed).nearest(vectors, 1)[:, 0]
+        own = rows["cluster"].cast(pl.Int64).to_numpy()
         kept = within_quota(own, _order(rows, self.best, None, self.seed, self.name), quota=self.quota)
         return _dropped(rows, kept)
 
