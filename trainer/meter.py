@@ -24,7 +24,7 @@ MAX_FAILED = 0.01  # share of samples that may fail; the first 16 are free
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Launched:
     """A step that runs: its number, its cost in flops over all ranks, its share of the peak learning rates, and the
-    seconds that this rank waited for its packs.
+    seconds that this rank waited for its packs, and until it was launched, which on a CPU is the step itself.
     """
 
     step: int
@@ -32,6 +32,7 @@ class Launched:
     flops: float
     share: float
     waited: float
+    took: float
 
 
 class Meter:
@@ -51,6 +52,10 @@ class Meter:
         outcome = launched.pending.read()
         self._mark, seconds = time.perf_counter(), time.perf_counter() - self._mark
         run = self.run
+        if (
+            run.world.device.type == "cpu"
+        ):  # the outcome is read a step later, but the work was done when it was launched
+            seconds = launched.took
         self.stop |= outcome.stop
         self.in_a_row = self.in_a_row + 1 if outcome.skipped else 0
         self.seen += outcome.samples + outcome.failures

@@ -173,6 +173,7 @@ def _loop(
     for plan, epoch_step, packs, waited in _steps(run):
         share = rate_share(run.progress.step, total=run.total, warmup=stage.warmup)
         set_rates(run.optimizer, share, step=run.progress.step)
+        began = time.perf_counter() - waited
         pending = train_step(
             run.model,
             run.optimizer,
@@ -186,12 +187,13 @@ def _loop(
             average=run.average,
             stop=bool(stopping),
         )
+        took = time.perf_counter() - began
         run.progress = replace(run.progress, step=run.progress.step + 1, epoch=plan.epoch, epoch_step=epoch_step + 1)
         quarantine(settings.out, packs)
         if waiting is not None:
             meter.finish(waiting)
         flops = float(plan.flops[plan.step(epoch_step)].sum())
-        waiting = Launched(step=run.progress.step, pending=pending, flops=flops, share=share, waited=waited)
+        waiting = Launched(step=run.progress.step, pending=pending, flops=flops, share=share, waited=waited, took=took)
         saver.poll()
         due = settings.save_every and run.progress.step % settings.save_every == 0
         if due or run.progress.step == run.total or meter.stop:
