@@ -44,7 +44,7 @@ class RayExecutor:
         waiting = max(1, cpus // 4)
         self.slots = cpus + waiting if workers is None or workers >= cpus else workers
         self.cursors = cursors
-        self._job = ray.put(job)
+        self._job = job  # a few kilobytes, sent with each task: an object would have to be fetched from its owner
         # On a cluster that was there before us, the environment must travel with the task.
         options: dict[str, Any] = {} if self._own else {"runtime_env": {"env_vars": ONE_THREAD}}
         self._remote = ray.remote(max_retries=0, num_cpus=1, **options)(_do)
