@@ -28,7 +28,7 @@ demo: $(READY)  ## synthetic corpora -> four stages of shards -> tiny model thro
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh demo
 
 test: $(READY)  ## all tests
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
