@@ -78,6 +78,8 @@ def join_world(*, device: str | None = None, replicas: int = 1) -> Iterator[Worl
     try:
         shape, names = ((replicas, size // replicas), ("replicate", "shard")) if replicas > 1 else ((size,), ("shard",))
         mesh = init_device_mesh(place.type, shape, mesh_dim_names=names)
-        yield World(rank=rank, size=size, device=place, mesh=mesh, replicas=replicas)
+        world = World(rank=rank, size=size, device=place, mesh=mesh, replicas=replicas)
+        yield world
+        world.wait()  # none leaves while another still hears from it
     finally:
         dist.destroy_process_group()

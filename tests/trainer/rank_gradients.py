@@ -20,6 +20,7 @@ from model.stages import STAGE_RULES
 from trainer.loader import LoadedPack
 from trainer.optimizer import make_optimizer, set_trainable
 from trainer.parallelize import Parallel, parallelize
+from trainer.process import end_with
 from trainer.stages import SMALL_STAGES, Stage
 from trainer.step import train_step
 from trainer.world import World, join_world
@@ -112,14 +113,15 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def main() -> None:
+def main() -> int:
     torch.set_num_threads(1)
     cases = [Case(**one) for one in json.loads(Path(sys.argv[1]).read_text())]
     with join_world(replicas=int(sys.argv[3])) as world:
         found = [run(case, world) for case in cases]
         if world.first:
             torch.save(found, Path(sys.argv[2]))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    end_with(main)

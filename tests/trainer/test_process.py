@@ -1,0 +1,38 @@
+"""A rank ends with its code and its output, and nothing of the interpreter's teardown runs after it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import atexit, sys
+from trainer.process import end_with
+def main():
+    print("worked", end="")
+    {body}
+atexit.register(print, "torn down")
+end_with(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("return 0", 0, ""),
+        ("return 3", 3, ""),
+        ("sys.exit(2)", 2, ""),
+        ("raise KeyError('lost')", 1, "KeyError: 'lost'"),
+    ],
+)
+def test_a_rank_of_several_ends_with_its_code_its_output_and_no_teardown(body: str, code: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(body=body)],
+        env={**os.environ, "WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (code, "worked")
+    assert said in done.stderr
