@@ -18,7 +18,6 @@ import polars as pl
 
 from curation.select import MinHashDedup
 from curation.select.minhash import _binary
-from pipelines.plan import SegmentPlan
 from pipelines.select import decide_by_pairs, pair_range, write_run
 from pipelines.store import Store
 
@@ -94,10 +93,9 @@ def main() -> None:
         lap(
             f"{of} key ranges, {sum(fact['pairs'] for fact in facts):,} pairs, crowded {sum(fact['crowded'] for fact in facts)}"
         )
-        segment = SegmentPlan(id="", operators=(), measures=(), counts="", select=select, select_id="minhash")
-        decide_by_pairs(store, segment, select, runs, of)
+        _, dropped = decide_by_pairs(store, "minhash", select, runs, of)
         lap("survivors")
-        check(store.read_table("minhash", "dropped"), source, jaccard, select)
+        check(dropped, source, jaccard, select)
 
 
 def check(dropped: pl.DataFrame, source: np.ndarray, jaccard: np.ndarray, select: MinHashDedup) -> None:

@@ -121,7 +121,7 @@ def recall(
     """Share of altered copies found, and pairs of a copy with another picture than its own."""
     copies = [(f"{name}~", change(pixels)) for name, pixels in pictures]
     dropped = dedup.choose(pl.concat([table_of(pictures), table_of(copies)]))
-    pairs = list(dropped.iter_rows())
+    pairs = list(dropped.drop("similarity").iter_rows())
     own = {frozenset((a.rstrip("~"), b.rstrip("~"))) for a, b in pairs}
     return sum(frozenset((name,)) in own for name, _ in pictures) / len(pictures), [
         p for p in pairs if p[0].rstrip("~") != p[1].rstrip("~")
@@ -131,7 +131,7 @@ def recall(
 def contact_sheet(dropped: pl.DataFrame, pixels: dict[str, np.ndarray], path: Path) -> None:
     """Each dropped picture beside its survivor."""
     cells = []
-    for pair in dropped.iter_rows():
+    for pair in dropped.drop("similarity").iter_rows():
         cell = np.full((150, 330, 3), 255, np.uint8)
         for at, name in enumerate(pair):
             picture = pixels[name]

@@ -135,6 +135,7 @@ def ledger_rows(random: np.random.Generator, branch: str, part: str, rows: int) 
         "decision": np.where(bad, "quarantined", np.where(alive, "kept", "dropped")),
         "node": pl.Series(node.tolist(), dtype=pl.String), "reason": pl.Series(reason.tolist(), dtype=pl.String),
         "duplicate_of": pl.Series(original.tolist(), dtype=pl.String),
+        "similarity": np.where(twins, 1.0, None).astype(float), "alternates": pl.Series([0] * rows, dtype=pl.Int32),
         "shard": pl.Series(["000000.tar" if kept else None for kept in alive], dtype=pl.String), "licence": "CC-BY-4.0",
         "text_tokens": text, "loss_tokens": loss, "patches": patches, "visual_tokens": visual, "visual_tokens_kept": visual, **scores,
     })  # fmt: skip

@@ -155,6 +155,11 @@ class Select(Operator):
     # Numbers that `relate` gives for every sample, which then stand in the ledger as scores.
     SCORES: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def carries(self) -> int:
+        """How many captions of dropped duplicates a survivor carries at most as its alternates (see pipelines.alternates)."""
+        return 0
+
     def signature_settings(self) -> dict[str, Any]:
         """Settings that the signature depends on: with others changed, no sample is looked at again."""
         return self.settings()
@@ -183,7 +188,8 @@ class Select(Operator):
                 the columns of `relate` where there are SCORES.
 
         Returns:
-            One row per sample that is dropped: `id` and `duplicate_of` (the survivor's id, or null). Independent of row order.
+            One row per sample that is dropped: `id`, `duplicate_of` (the survivor's id, or null), and `similarity` where the Select
+            compared the two: how alike they are, by its own measure. Independent of row order.
         """
 
 

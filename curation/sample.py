@@ -209,6 +209,15 @@ def caption_turns(caption: str, kinds: Sequence[Kind] = ("image",)) -> tuple[Tur
     return Turn(role="user", text=tags), Turn(role="assistant", text=plain(caption))
 
 
+def caption_of(turns: Sequence[Turn]) -> tuple[str, str] | None:
+    """What is asked (turns but the assistant's, without tags) and the caption, where turns are a caption: one answer, at the end."""
+    if [turn.role == "assistant" for turn in turns] != [False] * (len(turns) - 1) + [True]:
+        return None
+    if any(turn.role == "stream" for turn in turns):
+        return None
+    return "\n".join(_TAG.sub("", turn.text).strip() for turn in turns[:-1]).strip(), turns[-1].text
+
+
 def document_turns(text: str) -> tuple[Turn, ...]:
     """A text document: one assistant turn."""
     return (Turn(role="assistant", text=plain(text)),)

@@ -30,20 +30,24 @@ def _tree(directory: Path, ledger: pl.LazyFrame, row: Mapping[str, Any]) -> Tree
             f"{row['text_tokens']:,} text tokens, {row['visual_tokens']:,} visual tokens, {row['visual_tokens_kept']:,} after pruning"
         )
     if row["duplicate_of"]:
-        survivor = (
-            ledger.filter(pl.col("id") == row["duplicate_of"]).select("id", "origin", "decision").collect().row(0)
-        )
-        tree.add(escape(f"duplicate of {survivor[0]}  {survivor[1]} ({survivor[2]})"))
-    for twin in (
-        ledger.filter(pl.col("duplicate_of") == row["id"]).select("id", "origin").head(20).collect().iter_rows()
-    ):
-        tree.add(escape(f"stands for its duplicate {twin[0]}  {twin[1]}"))
+        found = ledger.filter(pl.col("id") == row["duplicate_of"]).select("origin", "decision").collect().rows()
+        who = f"{found[0][0]} ({found[0][1]})" if found else "(of a benchmark or a base, not of this dataset)"
+        tree.add(escape(f"duplicate of {row['duplicate_of']}  {who}{_alike(row['similarity'])}"))
+    twins = ledger.filter(pl.col("duplicate_of") == row["id"]).select("id", "origin", "similarity").head(20).collect()
+    for twin, origin, similarity in twins.iter_rows():
+        tree.add(escape(f"stands for its duplicate {twin}  {origin}{_alike(similarity)}"))
+    if row["alternates"]:
+        tree.add(f"carries {row['alternates']} other captions of its duplicates")
     if row["decision"] == "quarantined" and (quarantine := scan_quarantine(directory)) is not None:
         for error, message in (
             quarantine.filter(pl.col("id") == row["id"]).select("error", "message").collect().iter_rows()
         ):
             tree.add(escape(f"{error}: {message}"), style="red")
     return tree
+
+
+def _alike(similarity: float | None) -> str:
+    return "" if similarity is None else f", similarity {similarity:.4g}"
 
 
 def _nodes(directory: Path, row: Mapping[str, Any]) -> list[str]:

@@ -9,8 +9,8 @@ from pipelines.store import scan_frames
 
 # Ledger columns that are not scores (see settle.ledger_rows).
 FIXED = (
-    "id", "branch", "source", "origin", "locator", "part", "decision", "node", "reason", "duplicate_of", "shard", "licence",
-    "text_tokens", "loss_tokens", "patches", "visual_tokens", "visual_tokens_kept",
+    "id", "branch", "source", "origin", "locator", "part", "decision", "node", "reason", "duplicate_of", "similarity",
+    "alternates", "shard", "licence", "text_tokens", "loss_tokens", "patches", "visual_tokens", "visual_tokens_kept",
 )  # fmt: skip
 
 

@@ -99,20 +99,11 @@ class Pass:
         if first and self.store.done(self.branch.source_id, self.part_name) is None:
             yield from self._read()
             return
-        base = self.store.read_table(self.branch.source_id, self.part_name)
         if first:
-            self._count_source(base)
-        for row in self._still_kept(base).iter_rows(named=True):
+            self._count_source(self.store.read_table(self.branch.source_id, self.part_name))
+        index = next(number for number, segment in enumerate(self.branch.segments) if segment is self.segment)
+        for row in kept_before(self.store, self.branch, index, self.part_name).iter_rows(named=True):
             yield row["row"], sample_of(row)
-
-    def _still_kept(self, base: pl.DataFrame) -> pl.DataFrame:
-        """Base rows that every earlier segment and Select kept, with the turns they have by now."""
-        kept = base.filter(pl.col("error").is_null())
-        for segment in self.branch.segments:
-            if segment is self.segment:
-                break
-            kept = after_segment(self.store, segment, self.part_name, kept)
-        return kept
 
     def _read(self) -> Iterator[tuple[int, Sample]]:
         """Read the part, look at every header, and commit the base table when all went through."""
@@ -235,8 +226,21 @@ class Pass:
         )
 
 
-def after_segment(store: Store, segment: SegmentPlan, part_name: str, kept: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `kept` that a committed segment and its Select kept, with new turns and all scores and counts as further columns."""
+def kept_before(store: Store, branch: BranchPlan, index: int, part_name: str) -> pl.DataFrame:
+    """Base rows of a part that enter segment `index`, with turns, scores and counts so far."""
+    kept = store.read_table(branch.source_id, part_name).filter(pl.col("error").is_null())
+    for segment in branch.segments[:index]:
+        kept = after_segment(store, segment, part_name, kept)
+    return kept
+
+
+def after_segment(
+    store: Store, segment: SegmentPlan, part_name: str, kept: pl.DataFrame, *, decided: bool = True
+) -> pl.DataFrame:
+    """Rows of `kept` that a committed segment and its Select kept, with new turns and all scores and counts as further columns.
+
+    decided: whether the Select has decided already.
+    """
     if not segment.empty:
         table = store.read_table(segment.id, part_name)
         table = table.filter(pl.col("node").is_null()).select(
@@ -244,7 +248,7 @@ def after_segment(store: Store, segment: SegmentPlan, part_name: str, kept: pl.D
         )
         kept = kept.join(table.rename({"turns": "new_turns"}), on="row", how="inner", maintain_order="left")
         kept = kept.with_columns(turns=pl.coalesce("new_turns", "turns")).drop("new_turns")
-    if segment.select:
+    if segment.select and decided:
         if segment.relation_id:
             kept = kept.join(scores_of(store, segment, part_name), on="row", how="left", maintain_order="left")
         dropped = (

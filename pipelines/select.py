@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from curation.operator import Select, digest
 from curation.select.partitioned import PartitionedSelect
-from pipelines.passes import after_segment
+from pipelines.alternates import carried_captions
+from pipelines.passes import after_segment, kept_before
 from pipelines.plan import BranchPlan, SegmentPlan
 from pipelines.store import Store
 
@@ -34,6 +35,11 @@ KEY_ROWS = 16_384
 MAX_RUNS = 1024
 
 NODE_SCHEMA = {"id": pl.String, "part": pl.String, "row": pl.Int32, "score": pl.Float64, "sketch": pl.Binary}
+# Who is dropped, for whom, and where both stand; for_part is null or empty where that is no sample of the branch.
+DROPPED = {
+    "part": pl.String, "row": pl.Int32, "id": pl.String, "duplicate_of": pl.String, "similarity": pl.Float64,
+    "for_part": pl.String, "for_row": pl.Int32,
+}  # fmt: skip
 KEY_SCHEMA = {"key": pl.UInt64, "node": pl.UInt32, "id": pl.Binary, "score": pl.Float64, "sketch": pl.Binary}
 
 
@@ -47,8 +53,8 @@ def runs_of(select: Select | None, part_names: Sequence[str], select_parts: int)
     return [(f"{number:06d}-{digest(cut)}", cut) for number, cut in enumerate(cuts)] + base
 
 
-def decide_at_once(store: Store, branch: BranchPlan, index: int, part_names: Sequence[str]) -> dict[str, Any]:
-    """All signatures in this worker."""
+def decide_at_once(store: Store, branch: BranchPlan, index: int, part_names: Sequence[str]) -> tuple[int, pl.DataFrame]:
+    """All signatures in this worker; returns how many samples it saw, and as DROPPED those that go."""
     segment = branch.segments[index]
     assert segment.select is not None
     table = _input(store, branch, index, part_names)
@@ -60,8 +66,10 @@ def decide_at_once(store: Store, branch: BranchPlan, index: int, part_names: Seq
         if table.height
         else table.select("id", duplicate_of=pl.lit(None, pl.String))
     )
-    dropped = table.select("part", "row", "id").join(chosen.select("id", "duplicate_of"), on="id", how="inner")
-    return _commit_dropped(store, segment, table.height, dropped)
+    places = table.select("part", "row", "id")
+    survivors = places.rename({"part": "for_part", "row": "for_row", "id": "duplicate_of"})
+    dropped = places.join(chosen, on="id", how="inner").join(survivors, on="duplicate_of", how="left")
+    return table.height, dropped
 
 
 def _relation(store: Store, segment: SegmentPlan, table: pl.DataFrame) -> pl.DataFrame:
@@ -128,7 +136,7 @@ def pair_range(
 
     Samples are named by run * 2^32 + their place in it.
     """
-    from curation.select.linking import link, shared_keys
+    from curation.select.linking import PAIR_SCHEMA, link, shared_keys
 
     low, high = number * 2**64 // of, (number + 1) * 2**64 // of - 1
     wanted = pl.col("key").is_between(pl.lit(low, pl.UInt64), pl.lit(high, pl.UInt64))
@@ -143,7 +151,7 @@ def pair_range(
         begin += len(part)
         if mine.any():
             rows.append(_shared_rows(scan, mine, place, fixed=runs[place].startswith("base-")))
-    pairs = pl.DataFrame(schema={"better": pl.Int64, "worse": pl.Int64})
+    pairs = pl.DataFrame(schema=PAIR_SCHEMA)
     crowded = 0
     if rows:
         table = pl.concat(rows)
@@ -152,23 +160,20 @@ def pair_range(
         nodes = _nodes(first)
         found = link(table["key"].to_numpy(), members, nodes, nodes.ranks(), low=select.alike)
         names, crowded = first["node"].to_numpy(), found.crowded
-        pairs = (
-            pl.DataFrame({"better": names[found.better], "worse": names[found.worse]}).unique().sort("worse", "better")
-        )
+        pairs = replace(found, better=names[found.better], worse=names[found.worse]).table()
     name = pairs_name(runs, number, of)
     path = store.write_table(node, name, pairs)
     return store.commit(node, name, [path], {"pairs": pairs.height, "crowded": crowded})
 
 
 def decide_by_pairs(
-    store: Store, segment: SegmentPlan, select: PartitionedSelect, runs: Sequence[str], of: int
-) -> dict[str, Any]:
-    """Survivors from all pairs; holds the samples that occur in one."""
-    from curation.select.linking import Pairs, survivors
+    store: Store, node: str, select: PartitionedSelect, runs: Sequence[str], of: int
+) -> tuple[int, pl.DataFrame]:
+    """Survivors from all pairs, returned as by `decide_at_once`; holds the samples that occur in one."""
+    from curation.select.linking import Pairs, similarities, survivors
 
-    node = segment.select_id
     tables = [store.read_table(node, pairs_name(runs, number, of)) for number in range(of)]
-    pairs = pl.concat(tables).unique()
+    pairs = pl.concat(tables).unique(["better", "worse"])
     named = np.unique(np.concatenate([pairs["better"].to_numpy(), pairs["worse"].to_numpy()])).astype(np.int64)
     rows, total = [], 0
     for place, run in enumerate(runs):
@@ -177,18 +182,21 @@ def decide_by_pairs(
         if end > begin:
             chosen = store.read_table(node, f"nodes-{run}")[named[begin:end] & 0xFFFFFFFF]
             rows.append(chosen.with_columns(fixed=pl.lit(run.startswith("base-"))))
-    dropped = pl.DataFrame(schema={"part": pl.String, "row": pl.Int32, "id": pl.String, "duplicate_of": pl.String})
+    dropped = pl.DataFrame(schema=DROPPED)
     if rows:
         table = pl.concat(rows)
         nodes = _nodes(table)
         dense = Pairs(
             better=np.searchsorted(named, pairs["better"].to_numpy()),
             worse=np.searchsorted(named, pairs["worse"].to_numpy()),
+            similarity=pairs["similarity"].to_numpy(),
         )
         stands = survivors(dense, nodes, nodes.ranks(), low=select.alike)
         gone = np.flatnonzero(stands != np.arange(len(nodes)))
-        dropped = table[gone].select("part", "row", "id").with_columns(duplicate_of=table["id"].gather(stands[gone]))
-    return _commit_dropped(store, segment, total, dropped)
+        theirs = table[stands[gone]].select(duplicate_of="id", for_part="part", for_row="row")
+        dropped = table[gone].select("part", "row", "id").hstack(theirs)
+        dropped = dropped.with_columns(similarity=similarities(nodes.sketches, gone, stands[gone]))
+    return total, dropped
 
 
 def _shared_rows(scan: pl.LazyFrame, shared: np.ndarray, place: int, *, fixed: bool) -> pl.DataFrame:
@@ -222,17 +230,9 @@ def select_input(store: Store, branch: BranchPlan, index: int, part_name: str) -
     segment = branch.segments[index]
     table = store.read_table(segment.id, part_name).filter(pl.col("node").is_null())
     signature = table.select("row", "^sig\\..*$").rename(lambda name: name.removeprefix("sig."))
-    scores = after_segment(store, replace(segment, select=None), part_name, kept)
+    scores = after_segment(store, segment, part_name, kept, decided=False)
     hidden = ("source", "locator", "name", "licence", "url", "turns", "media", "error", "message", "retryable", "grids")
     return scores.drop(*hidden, strict=False).join(signature, on="row", how="inner", maintain_order="left")
-
-
-def kept_before(store: Store, branch: BranchPlan, index: int, part_name: str) -> pl.DataFrame:
-    """Base rows of a part that enter segment `index`, with turns, scores and counts so far."""
-    kept = store.read_table(branch.source_id, part_name).filter(pl.col("error").is_null())
-    for segment in branch.segments[:index]:
-        kept = after_segment(store, segment, part_name, kept)
-    return kept
 
 
 def _partitioned(branch: BranchPlan, index: int) -> PartitionedSelect:
@@ -247,9 +247,17 @@ def _cells(name: str, rows: np.ndarray) -> pl.Series:
     return pl.Series(name, cells, dtype=pl.Binary)
 
 
-def _commit_dropped(store: Store, segment: SegmentPlan, seen: int, dropped: pl.DataFrame) -> dict[str, Any]:
+def commit_dropped(store: Store, branch: BranchPlan, index: int, seen: int, dropped: pl.DataFrame) -> dict[str, Any]:
+    """Commit who is dropped for whom, and which captions survivors carry; the facts are the node's counts."""
+    segment = branch.segments[index]
     assert segment.select is not None
-    path = store.write_table(segment.select_id, "dropped", dropped.sort("part", "row"))
+    missing = [pl.lit(None, kind).alias(name) for name, kind in DROPPED.items() if name not in dropped.columns]
+    dropped = dropped.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in DROPPED.items())
+    dropped = dropped.sort("part", "row")
+    paths = [store.write_table(segment.select_id, "dropped", dropped)]
+    if segment.select.carries:
+        carried = carried_captions(store, branch, index, dropped)
+        paths.append(store.write_table(segment.select_id, "alternates", carried))
     counts = {"seen": seen, "kept": seen - dropped.height, "dropped": {segment.select.VERDICT: dropped.height}}
     nodes = {segment.select.name: counts | {"quarantined": 0}}
-    return store.commit(segment.select_id, "dropped", [path], {"nodes": nodes})
+    return store.commit(segment.select_id, "dropped", paths, {"nodes": nodes})

@@ -14,6 +14,7 @@ from curation.media.read import read_reference
 from curation.operator import Filter
 from curation.sample import Reference
 from curation.uris import atomic
+from pipelines.alternates import alternates_of
 from pipelines.guard import Guard
 from pipelines.passes import after_segment, scores_of
 from pipelines.plan import BranchPlan, Plan
@@ -36,12 +37,13 @@ QUARANTINE_SCHEMA = pl.Schema({
 
 def settle(plan: Plan, plan_id: str, store: Store, branch: BranchPlan, part_name: str, guard: Guard) -> dict[str, Any]:
     """Settle one part and commit; the facts hold what the driver adds up."""
-    fates = fates_of(store, plan_id, branch, part_name)
+    brought, copies = bring(store, plan_id, branch, part_name, guard)
+    carried = brought.select("row", pl.col("alternates").list.len().cast(pl.Int32))
+    fates = fates_of(store, plan_id, branch, part_name).join(carried, on="row", how="left", maintain_order="left")
     name = f"{branch.name}-{part_name}"
     files = [_write(store.root / "ledger" / f"{name}.parquet", ledger_rows(plan, branch, part_name, fates))]
     if (bad := quarantine_rows(branch, part_name, fates)).height:
         files.append(_write(store.root / "quarantine" / f"{name}.parquet", bad))
-    brought, copies = bring(store, plan_id, branch, part_name, guard)
     files.append(store.write_table(plan_id, f"bring-{name}", brought))
     # Copies are not hashed here: the shard checks every medium against the digest it had when it was read.
     return store.commit(plan_id, f"settle-{name}", files, _facts(branch, fates, brought), unhashed=copies)
@@ -56,6 +58,7 @@ def fates_of(store: Store, plan_id: str, branch: BranchPlan, part_name: str) -> 
         reason=pl.when(bad).then(pl.lit(f"{branch.source.name}.error")),
         quarantined=bad,
         duplicate_of=pl.lit(None, dtype=pl.String),
+        similarity=pl.lit(None, dtype=pl.Float64),
     )
     for segment in branch.segments:
         if not segment.empty:
@@ -67,7 +70,7 @@ def fates_of(store: Store, plan_id: str, branch: BranchPlan, part_name: str) -> 
             dropped = (
                 store.scan_table(segment.select_id, "dropped")
                 .filter(pl.col("part") == part_name)
-                .select("row", "duplicate_of")
+                .select("row", "duplicate_of", "similarity")
                 .collect()
             )
             reason = f"{segment.select.name}.{segment.select.VERDICT}"
@@ -121,6 +124,7 @@ def ledger_rows(plan: Plan, branch: BranchPlan, part_name: str, fates: pl.DataFr
     return fates.select(
         "id", pl.lit(branch.name).alias("branch"), "source", pl.col("name").alias("origin"), "locator",
         pl.lit(part_name).alias("part"), decision.alias("decision"), "node", "reason", "duplicate_of",
+        "similarity", "alternates",
         pl.when(pl.col("shard").is_not_null()).then(pl.format("{}.tar", pl.col("shard").cast(pl.String).str.zfill(6))).alias("shard"),
         "licence", *counts, *scores,
     )  # fmt: skip
@@ -144,7 +148,10 @@ def bring(
     chosen = _chosen(store, plan_id, branch, part_name).filter("chosen").select("row", "shard")
     rows = kept.join(chosen, on="row", how="inner", maintain_order="left")
     columns = ["shard", "id", "row", "source", "name", "licence", "url", "turns", "media", *COUNT_SCHEMA]
-    rows = rows.select(columns).with_columns(branch=pl.lit(branch.name))
+    rows = rows.select(columns).with_columns(
+        branch=pl.lit(branch.name),
+        alternates=pl.Series(alternates_of(store, branch, part_name, rows), dtype=pl.List(pl.String)),
+    )
     media = rows["media"].to_list()
     cells = [m for listed in media for m in listed or () if m["member"].startswith("column:")]
     if not cells:

@@ -75,6 +75,8 @@ def json_member(sample: dict[str, Any], members: Sequence[str]) -> bytes:
     ]
     origin = {"source": sample["source"], "name": sample["name"], "licence": sample["licence"], "url": sample["url"]}
     fields = {"id": sample["id"], "branch": sample["branch"], "media": media, "origin": origin}
+    if sample["alternates"]:
+        fields["alternates"] = sample["alternates"]
     before = json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     # Turns are canonical JSON already, and their name sorts last.
     return f'{before[:-1]},"turns":{sample["turns"]}}}'.encode()

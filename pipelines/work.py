@@ -21,10 +21,10 @@ from curation.operator import Part
 from curation.select.partitioned import PartitionedSelect
 from pipelines.guard import Guard
 from pipelines.mixture import choose, lay_into_shards, realised
-from pipelines.passes import Pass
+from pipelines.passes import Pass, kept_before
 from pipelines.plan import BranchPlan, Plan
 from pipelines.recipe import ONE_CPU, Placement, load_module
-from pipelines.select import decide_at_once, decide_by_pairs, gather_keys, kept_before, pair_range, pairs_name
+from pipelines.select import commit_dropped, decide_at_once, decide_by_pairs, gather_keys, pair_range, pairs_name
 from pipelines.settle import settle
 from pipelines.shard import write_shard
 from pipelines.store import Store
@@ -134,8 +134,10 @@ class Worker:
         assert segment.select is not None
         guard.at(segment.select.name, 0, 0)
         if task.of and isinstance(segment.select, PartitionedSelect):
-            return decide_by_pairs(self.store, segment, segment.select, task.parts, task.of)
-        return decide_at_once(self.store, branch, task.segment, task.parts)
+            decided = decide_by_pairs(self.store, segment.select_id, segment.select, task.parts, task.of)
+        else:
+            decided = decide_at_once(self.store, branch, task.segment, task.parts)
+        return commit_dropped(self.store, branch, task.segment, *decided)
 
     def _mixture(self, task: Task, guard: Guard) -> dict[str, Any]:  # noqa: ARG002  nothing here can hang on a sample
         if facts := self.store.done(self.plan_id, "chosen"):

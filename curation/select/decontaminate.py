@@ -62,7 +62,7 @@ class Decontaminate(Select):
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
         """Every sample with a hit, sorted by id."""
-        return table.drop_nulls("item").select("id", duplicate_of="item").sort("id")
+        return table.drop_nulls("item").select("id", duplicate_of="item", similarity="overlap").sort("id")
 
 
 @dataclass(frozen=True, kw_only=True)

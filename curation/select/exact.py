@@ -26,8 +26,8 @@ class ExactDedup(PartitionedSelect):
     by: "content" = the same media bytes and the same turns; "bytes" = the same media bytes in the same order; "pixels" = the same decoded
     pictures, however their files differ (metadata, lossless re-encoding; videos by their bytes); "text" = the same words of all turns
     but system turns; "caption" = the same assistant turns; "conversation" = the same turns and places of media, whatever the media.
-    Text is compared after
-    NFKC, case folding and collapsing white space.
+    Text is compared after NFKC, case folding and collapsing white space.
+    alternates: where media alone are compared ("bytes", "pixels"), a survivor carries at most so many other captions of its duplicates.
     Samples that the key does not apply to (no media, no text) are never duplicates of each other. Keys are 128-bit
     digests: among 10^10 samples the chance of one false pair is below 10^-18.
     """
@@ -35,6 +35,7 @@ class ExactDedup(PartitionedSelect):
     COLUMNS: ClassVar[tuple[str, ...]] = ("key_high", "key_low")
 
     by: Key = "content"
+    alternates: int = 16
 
     @property
     def name(self) -> str:
@@ -45,6 +46,11 @@ class ExactDedup(PartitionedSelect):
     def alike(self) -> float:
         """All bytes of the key."""
         return 1.0
+
+    @property
+    def carries(self) -> int:
+        """Captions differ where words are no part of the key."""
+        return self.alternates if self.by in ("bytes", "pixels") else 0
 
     def signature_settings(self) -> dict[str, Any]:
         """What keys depend on."""
@@ -85,7 +91,8 @@ class ExactDedup(PartitionedSelect):
         high, low = (table[half].to_numpy() for half in self.COLUMNS)
         stands = best_of_equal(high, low, table["score"].to_numpy(), table["id"])
         gone = np.flatnonzero(stands != np.arange(len(table)))
-        return pl.DataFrame({"id": table["id"].gather(gone), "duplicate_of": table["id"].gather(stands[gone])})
+        chosen = {"id": table["id"].gather(gone), "duplicate_of": table["id"].gather(stands[gone])}
+        return pl.DataFrame(chosen).with_columns(similarity=pl.lit(1.0))
 
     def _key(self, batch: Batch, index: int) -> bytes | None:
         sample = batch.samples[index]

@@ -17,6 +17,7 @@ from numba import njit
 
 # Under one key at most this many samples lead; any more that are alike none of them stay unpaired under this key, and are counted.
 MAX_LEADERS = 256
+PAIR_SCHEMA = {"better": pl.Int64, "worse": pl.Int64, "similarity": pl.Float32}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,20 +63,29 @@ class Nodes:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Pairs of samples that are alike, by number: `better` ranks before `worse`. crowded: how often a sample found too many leaders."""
+    """Pairs of samples that are alike, by number: `better` ranks before `worse`.
+
+    similarity: float32, the share of equal bytes of their sketches. crowded: how often a sample found too many leaders.
+    """
 
     better: np.ndarray
     worse: np.ndarray
+    similarity: np.ndarray
     crowded: int = 0
+
+    def table(self) -> pl.DataFrame:
+        """Each pair once, sorted by the worse one."""
+        columns = {"better": self.better, "worse": self.worse, "similarity": self.similarity}
+        return pl.DataFrame(columns, schema=PAIR_SCHEMA).unique(["better", "worse"]).sort("worse", "better")
 
     @staticmethod
     def concat(pieces: "list[Pairs]") -> "Pairs":
         """All of them, each once."""
-        both = np.concatenate([np.stack([piece.better, piece.worse], axis=1) for piece in pieces])
-        table = pl.DataFrame({"better": both[:, 0], "worse": both[:, 1]}).unique()
+        table = pl.concat([piece.table() for piece in pieces]).unique(["better", "worse"])
         return Pairs(
-            better=table["better"].to_numpy(), worse=table["worse"].to_numpy(), crowded=sum(p.crowded for p in pieces)
-        )
+            better=table["better"].to_numpy(), worse=table["worse"].to_numpy(), similarity=table["similarity"].to_numpy(),
+            crowded=sum(piece.crowded for piece in pieces),
+        )  # fmt: skip
 
 
 def shared_keys(keys: np.ndarray) -> np.ndarray:
@@ -102,7 +112,10 @@ def link(keys: np.ndarray, members: np.ndarray, nodes: Nodes, ranks: np.ndarray,
     alike = int(np.ceil(low * nodes.sketches.shape[1]))
     crowded = _lead(keys[order], members, nodes.sketches, nodes.fixed, alike, leaders)
     found = leaders >= 0
-    return Pairs(better=leaders[found], worse=members[found], crowded=int(crowded))
+    better, worse = leaders[found], members[found]
+    return Pairs(
+        better=better, worse=worse, similarity=similarities(nodes.sketches, better, worse), crowded=int(crowded)
+    )
 
 
 def survivors(pairs: Pairs, nodes: Nodes, ranks: np.ndarray, *, low: float) -> np.ndarray:
@@ -112,6 +125,15 @@ def survivors(pairs: Pairs, nodes: Nodes, ranks: np.ndarray, *, low: float) -> n
     alike = int(np.ceil(low * nodes.sketches.shape[1]))
     _survive(pairs.better[order], pairs.worse[order], ranks, nodes.sketches, alike, stands)
     return stands
+
+
+@njit(cache=True)
+def similarities(sketches, one, other):
+    """The share of equal bytes of the sketches of each pair, float32."""
+    result = np.empty(one.shape[0], dtype=np.float32)
+    for pair in range(one.shape[0]):
+        result[pair] = equal_bytes(sketches[one[pair]], sketches[other[pair]]) / sketches.shape[1]
+    return result
 
 
 @njit(cache=True)

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from curation.operator import OperatorError, RecipeError, Select, digest
+from curation.select.survivors import dropped_table
 
 # What a directory of a base holds beside its tables: the settings that its signatures were taken with.
 BASE_SETTINGS = "base.json"
@@ -98,8 +99,11 @@ class PartitionedSelect(Select):
         return pl.read_parquet(file, columns=["id", *self.COLUMNS], glob=False)
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
-        """All of each group but its survivor, sorted by id, with the survivor as `duplicate_of`. Everything at once, in memory."""
-        from curation.select.linking import Nodes, Pairs, link, shared_keys, survivors
+        """All of each group but its survivor, sorted by id, with the survivor as `duplicate_of`. At once, in memory.
+
+        `similarity` is the share of equal bytes of their sketches.
+        """
+        from curation.select.linking import Nodes, Pairs, link, shared_keys, similarities, survivors
 
         table = table.drop_nulls(self.COLUMNS)
         tables = [(table, self.scores(table), False)]
@@ -115,9 +119,7 @@ class PartitionedSelect(Select):
             shared = shared_keys(keys[:, column])
             found.append(link(keys[shared, column], shared, nodes, ranks, low=self.alike))
         stands = survivors(Pairs.concat(found), nodes, ranks, low=self.alike)
-        dropped = np.flatnonzero(stands != np.arange(len(nodes)))
-        chosen = {"id": nodes.ids.gather(dropped), "duplicate_of": nodes.ids.gather(stands[dropped])}
-        return pl.DataFrame(chosen, schema={"id": pl.String, "duplicate_of": pl.String}).sort("id")
+        return dropped_table(nodes.ids, stands, similarities(nodes.sketches, np.arange(len(nodes)), stands))
 
     def write_base(self, tables: Iterator[pl.DataFrame], directory: Path) -> int:
         """Keep signatures as a base for later runs; returns how many. Each table has `id` and the signature columns."""

@@ -12,8 +12,9 @@ from curation.operator import Select
 from curation.select.aligned import aligned_detail
 from curation.select.dct_hash import busy_share
 from curation.select.films import TELLING, Sequence, same_films
+from curation.select.media_pairs import MEDIA_PAIRS, all_media, decide, media_pairs
 from curation.select.pictures import Likeness, same_pictures
-from curation.select.survivors import choose_survivors, dropped_table, rank_samples
+from curation.select.survivors import rank_samples
 from curation.select.views import STILL, VIEW, records_of, signatures
 
 _UNMOVED = np.array([1, 0, 1, 0], np.float32)
@@ -37,6 +38,7 @@ class PerceptualDedup(Select):
     bits: Hamming distance, of 64; cost grows steeply with it (see docs/scale.md): 8 for up to some 10^7 pictures, 3
     and cropped=False beyond. detail: correlation, at most 1. share: of a shorter clip's stills. best: name of the
     score whose highest value survives (None: the largest, in pixels times stills); then the larger, then the smallest id.
+    alternates: a survivor carries at most so many other captions of its duplicates.
 
     Source: no cut is published for VideoLLaMA3's data; ours were chosen on photographs altered by the tests and on the
     closest pairs of different photographs and charts (docs/benchmarks.md).
@@ -51,6 +53,12 @@ class PerceptualDedup(Select):
     cropped: bool = True
     share: float = 0.8
     best: str | None = None
+    alternates: int = 16
+
+    @property
+    def carries(self) -> int:
+        """Words are not compared."""
+        return self.alternates
 
     def signature(self, batch: Batch) -> pl.DataFrame:
         """Number of media, records of their views and stills, and size; null where a medium does not decode."""
@@ -63,17 +71,17 @@ class PerceptualDedup(Select):
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
         """All of each group but its survivor, sorted by id, with the survivor as `duplicate_of`.
 
+        `similarity` is the detail of the medium that agrees least; of clips, the share of the shorter one's stills.
+
         Raises:
             OperatorError: the table has no score named `best`.
         """
         ranks = rank_samples(table, self.best, "size", who=self.name)
-        pairs = np.concatenate([self._pictures(table, ranks), self._films(table)])
-        left, right = _all_media(pairs, table["media"].fill_null(0).to_numpy())
-        stands = choose_survivors(ranks, left, right)
-        return dropped_table(table["id"], stands)
+        pairs = all_media(pl.concat([self._pictures(table, ranks), self._films(table)]), table["media"].fill_null(0))
+        return decide(table["id"], ranks, pairs)
 
-    def _pictures(self, table: pl.DataFrame, ranks: np.ndarray) -> np.ndarray:
-        """Pairs of images, int64 [P, 4]: row and medium of each."""
+    def _pictures(self, table: pl.DataFrame, ranks: np.ndarray) -> pl.DataFrame:
+        """Pairs of images, as MEDIA_PAIRS."""
         views, rows = records_of(table["views"], VIEW)
         stills, still_rows = records_of(table["stills"], STILL)
         medium = rows * 65536 + views["medium"]
@@ -88,7 +96,7 @@ class PerceptualDedup(Select):
                 "%s: %d hashes too common to compare all their pictures", self.name, found.hubs
             )
         a, b = keep[found.left], keep[found.right]
-        return np.stack([rows[a], views["medium"][a], rows[b], views["medium"][b]], axis=1).astype(np.int64)
+        return media_pairs(rows[a], views["medium"][a], rows[b], views["medium"][b], found.detail)
 
     def likeness(self) -> Likeness:
         """What counts as the same picture."""
@@ -97,11 +105,11 @@ class PerceptualDedup(Select):
             cropped=self.cropped,
         )  # fmt: skip
 
-    def _films(self, table: pl.DataFrame) -> np.ndarray:
-        """Pairs of clips, int64 [P, 4]: row and medium of each."""
+    def _films(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Pairs of clips, as MEDIA_PAIRS."""
         stills, rows = records_of(table["stills"], STILL)
         if not len(stills):
-            return np.empty((0, 4), np.int64)
+            return pl.DataFrame(schema=MEDIA_PAIRS)
         keys = rows * 65536 + stills["medium"]
         clips, ids = [], np.unique(keys)
         for begin, end in zip(np.searchsorted(keys, ids), np.searchsorted(keys, ids, side="right"), strict=True):
@@ -119,20 +127,10 @@ class PerceptualDedup(Select):
         lengths = np.array([len(clip.times) for clip in clips])
         as_long = np.abs(lengths[found.left] - lengths[found.right]) <= _AS_LONG
         same = (found.different >= TELLING) | (as_long & (alike >= max(self.detail, _STILL_DETAIL)))
-        return np.stack([a // 65536, a % 65536, b // 65536, b % 65536], axis=1)[same]
+        a, b = a[same], b[same]
+        return media_pairs(a // 65536, a % 65536, b // 65536, b % 65536, found.share[same])
 
     def _middle_stills(self, table: pl.DataFrame, clips: np.ndarray) -> np.ndarray:
         views, rows = records_of(table["views"], VIEW)
         keys = rows * 65536 + views["medium"]
         return views["thumbnail"][np.searchsorted(keys, clips)]
-
-
-def _all_media(pairs: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of samples of which every medium is paired with the other's medium of the same number."""
-    pairs = pairs[(pairs[:, 1] == pairs[:, 3]) & (pairs[:, 0] != pairs[:, 2])]
-    pairs = pairs[counts[pairs[:, 0]] == counts[pairs[:, 2]]]
-    low, high = pairs[:, [0, 2]].min(axis=1), pairs[:, [0, 2]].max(axis=1)
-    media = np.unique(np.stack([low, high, pairs[:, 1]], axis=1), axis=0)
-    samples, matched = np.unique(media[:, :2], axis=0, return_counts=True)
-    whole = samples[matched == counts[samples[:, 0]]]
-    return whole[:, 0], whole[:, 1]

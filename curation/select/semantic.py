@@ -80,7 +80,7 @@ class SemanticDedup(Select):
         return table.select("id").join(found, on="id", how="left", maintain_order="left")
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
-        """All samples above the cut, with the survivor each stands behind, sorted by id.
+        """All samples above the cut, sorted by id, with the survivor each stands behind, and the cosine with its own parent.
 
         Raises:
             OperatorError: as `relate`, which is asked where the table does not hold its columns.
@@ -93,7 +93,7 @@ class SemanticDedup(Select):
         dropped = rows.with_row_index("row").filter(pl.col("semantic_similarity") >= self.cosine)
         for row, parent in dropped.select("row", "semantic_parent").iter_rows():
             stands[row] = row_of[parent]
-        return dropped_table(rows["id"], _to_survivors(stands))
+        return dropped_table(rows["id"], _to_survivors(stands), rows["semantic_similarity"].to_numpy())
 
 
 def _to_survivors(stands: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ import polars as pl
 
 from curation.operator import OperatorError
 
+DROPPED_SCHEMA = {"id": pl.String, "duplicate_of": pl.String, "similarity": pl.Float64}
+
 
 def rank_samples(table: pl.DataFrame, best: str | None, *ties: str, who: str) -> np.ndarray:
     """Rank of each row, 0 = survives first: highest `best`, then highest of `ties`, then smallest id. NaN and null last.
@@ -49,8 +51,17 @@ def choose_survivors(ranks: np.ndarray, left: np.ndarray, right: np.ndarray) -> 
     return stands
 
 
-def dropped_table(ids: pl.Series, stands: np.ndarray) -> pl.DataFrame:
-    """What a Select returns: `id` and `duplicate_of` of every row for which another one stands, sorted by id."""
-    dropped = np.flatnonzero(stands >= 0)
-    columns = {"id": ids.gather(dropped), "duplicate_of": ids.gather(stands[dropped])}
-    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)).sort("id")
+def dropped_table(ids: pl.Series, stands: np.ndarray, similarity: np.ndarray) -> pl.DataFrame:
+    """What a Select returns of every row for which another one stands, sorted by id.
+
+    Args:
+        stands: int64 [N], the row that stands for each, -1 (or its own) where it survives. similarity: float [N], only read where
+            another one stands.
+    """
+    dropped = np.flatnonzero((stands >= 0) & (stands != np.arange(len(stands))))
+    columns = {
+        "id": ids.gather(dropped),
+        "duplicate_of": ids.gather(stands[dropped]),
+        "similarity": similarity[dropped],
+    }
+    return pl.DataFrame(columns, schema=DROPPED_SCHEMA).sort("id")

@@ -14,8 +14,6 @@ from pipelines.report.survey import Survey
 LARGEST, RANDOM = 6, 6  # groups shown per node
 MEMBERS = 6  # duplicates shown of one group
 CLUSTERS, SHEET = 12, 8
-# Names under which Selects may leave how alike two samples are.
-_DISTANCES = ("distance", "similarity", "jaccard", "hamming", "cosine")
 
 
 def duplicates_of(material: Material, survey: Survey) -> dict[str, list[str]]:
@@ -51,7 +49,7 @@ def duplicates(survey: Survey, gallery: Gallery, groups: Mapping[str, list[str]]
             continue  # the survivor is no sample of this dataset (an item of a benchmark)
         cards = [gallery.card(gallery.rows[survivor], "survivor")]
         cards += [
-            gallery.card(row, _distance(row)) for row in (gallery.rows.get(m) for m in members) if row is not None
+            gallery.card(row, _likeness(row)) for row in (gallery.rows.get(m) for m in members) if row is not None
         ]
         size = sizes[survivor]["samples"] + 1
         title = f"{gallery.rows[survivor]['branch']}: {sizes[survivor]['node']}, group of {size:,}"
@@ -60,9 +58,9 @@ def duplicates(survey: Survey, gallery: Gallery, groups: Mapping[str, list[str]]
     return Section(title="Duplicates", lead=lead, blocks=blocks)
 
 
-def _distance(row: Mapping[str, Any]) -> str:
-    said = [f"{n} {v:.4g}" for n, v in row.items() if isinstance(v, float) and any(d in n.lower() for d in _DISTANCES)]
-    return ", ".join(["duplicate", *said])
+def _likeness(row: Mapping[str, Any]) -> str:
+    similarity = row["similarity"]
+    return "duplicate" if similarity is None else f"duplicate, similarity {similarity:.4g}"
 
 
 def _sizes(survey: Survey) -> Table:

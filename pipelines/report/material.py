@@ -18,7 +18,7 @@ from pipelines.ledger import FIXED, scan_ledger, score_columns
 from pipelines.samples import SampleFinder
 
 # Columns that Selects and other operators may add to a ledger and that are no scores of samples.
-NOT_SCORES = ("cluster", "distance", "group")
+NOT_SCORES = ("cluster", "group")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -93,7 +93,7 @@ def test_what_is_hit_is_dropped_and_names_the_item(benchmark: JsonlSource) -> No
     select = Decontaminate(benchmark=benchmark, probes=(SharedWords(), NearText()))
     table = select.signature(batch_of([filler(30), ITEMS[7], ITEMS[5]])).with_columns(id=pl.Series(["c", "b", "a"]))
     title = benchmark.origin_source
-    assert select.choose(table).rows() == [("a", f"{title}/q5"), ("b", f"{title}/q7")]
+    assert select.choose(table).rows() == [("a", f"{title}/q5", 1.0), ("b", f"{title}/q7", 1.0)]
     assert select.choose(table[::-1]).equals(select.choose(table))
     assert select.VERDICT == "contaminated"
 

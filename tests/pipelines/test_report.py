@@ -208,7 +208,7 @@ def test_sections_without_anything_to_say_are_absent(out: Path, seen: dict) -> N
 
 
 def test_columns_that_later_operators_write_bring_their_sections(out: Path, tmp_path: Path) -> None:
-    """Clusters, distances and benchmark hits appear as soon as the ledger carries them."""
+    """Clusters, similarities and benchmark hits appear as soon as the ledger carries them."""
     import shutil
 
     copy = tmp_path / "copy"
@@ -218,7 +218,7 @@ def test_columns_that_later_operators_write_bring_their_sections(out: Path, tmp_
         hit = pl.col("reason") == "Words.below"
         table = table.with_columns(
             pl.when(pl.col("decision") == "kept").then(pl.col("text_tokens") % 3).alias("cluster"),
-            pl.when(pl.col("duplicate_of").is_not_null()).then(0.125).alias("distance"),
+            pl.when(pl.col("duplicate_of").is_not_null()).then(0.125).alias("similarity"),
             pl.when(hit).then(pl.lit("Decontaminate.contaminated")).otherwise("reason").alias("reason"),
             pl.when(hit).then(pl.lit("Decontaminate")).otherwise("node").alias("node"),
             pl.when(hit).then(pl.lit("benchmark/7")).otherwise("duplicate_of").alias("duplicate_of"),
@@ -227,10 +227,10 @@ def test_columns_that_later_operators_write_bring_their_sections(out: Path, tmp_
     write_report(copy)
     seen = json.loads((copy / "report.json").read_text())["seen"]
     page = (copy / "report.html").read_text()
-    assert "distance 0.125" in page
+    assert "similarity 0.125" in page
     assert 'id="clusters"' in page
     assert {line["benchmark item"] for line in seen["Decontamination"]["Benchmark items hit most"]} == {"benchmark/7"}
-    assert not any(title.endswith(("/ cluster", "/ distance")) for title in seen["Scores"])
+    assert not any(title.endswith(("/ cluster", "/ similarity")) for title in seen["Scores"])
 
 
 def test_the_report_says_so_when_dropped_samples_are_gone(out: Path, tmp_path: Path) -> None:

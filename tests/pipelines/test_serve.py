@@ -190,7 +190,8 @@ def test_a_filter_over_a_million_samples_is_answered_in_300_ms(tmp_path: Path) -
     table = pl.DataFrame({
         "id": [f"{i:032x}" for i in range(rows)], "branch": random.choice(["a", "b", "c"], rows), "source": "s",
         "origin": [f"o{i}" for i in range(rows)], "locator": "l", "part": "p", "decision": random.choice(["kept", "dropped"], rows),
-        "node": "n", "reason": "n.below", "duplicate_of": None, "shard": None, "licence": "x", "text_tokens": 1, "loss_tokens": 1,
+        "node": "n", "reason": "n.below", "duplicate_of": None, "similarity": None, "alternates": None,
+        "shard": None, "licence": "x", "text_tokens": 1, "loss_tokens": 1,
         "patches": 1,
         "visual_tokens": 1, "visual_tokens_kept": 1, "Words": random.exponential(30, rows), "AspectRatio": random.random(rows),
     })  # fmt: skip
