@@ -35,6 +35,7 @@ from curation.filters.video import (
     SoundTracks,
     StaticShare,
     TextOverlay,
+    VectorMotion,
     VideoTokens,
 )
 from curation.media.probe import probe_media
@@ -43,7 +44,7 @@ from curation.sample import Media, Origin, caption_turns, make_sample
 
 MEASURES: tuple[Filter, ...] = (
     Duration(), FrameRate(), Bitrate(), Frames(), StaticShare(), Frozen(), BlackShare(), Motion(), Shots(), TextOverlay(),
-    KeptTokens(), VideoTokens(), SoundTracks(),
+    KeptTokens(), VideoTokens(), SoundTracks(), VectorMotion(),
 )  # fmt: skip
 WIDTH, HEIGHT, RATE, SECONDS = 1280, 720, 30, 30
 

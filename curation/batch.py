@@ -47,6 +47,8 @@ class MediaColumns:
     def only(self, kind: Literal["image", "video"]) -> "MediaColumns":
         """The media of one kind."""
         mask = self.kind == kind
+        if mask.all():
+            return self
         return MediaColumns(*(getattr(self, field.name)[mask] for field in fields(self)))
 
 
@@ -107,9 +109,8 @@ class Batch:
         fold.at(folded, media.sample, values)
         has = np.zeros(len(self), dtype=bool)
         has[media.sample] = True
-        return pl.Series(
-            "value", [v if h else None for v, h in zip(folded.tolist(), has.tolist(), strict=True)], dtype=pl.Float64
-        )
+        series = pl.Series("value", folded)
+        return series if has.all() else series.set(pl.Series(~has), None)
 
     def shared(self, name: str, compute: Callable[["Batch"], pl.DataFrame]) -> pl.DataFrame:
         """Columns that several operators of a pass need, one row per sample in order, computed by the first that asks.

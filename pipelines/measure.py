@@ -94,10 +94,13 @@ def _medium_sample(file: Path, origin: Origin) -> Sample:
     return make_sample(origin, caption_turns(caption, [kind]), [probe_media(Media(kind=kind, data=data))])
 
 
-def measure_samples(samples: Sequence[Sample]) -> tuple[list[Measured], list[str]]:
+Stretches = dict[str, list[tuple[float, float]]]  # shots, black and frozen stretches of a clip, in seconds
+
+
+def measure_samples(batch: Batch) -> tuple[list[Measured], list[str]]:
     """Every measure that applies to one of the samples, and the names of those that could not be taken, with the reason."""
     rows, left_out = [], []
-    batch = Batch(samples)
+    samples = batch.samples
     for operator in filters_without_weights():
         try:
             step = FilterStep(name=operator.name, measure="", operator=operator)
@@ -119,18 +122,43 @@ def _shown(operator: Filter, sample: Sample, value: float | SampleError | None) 
     return str(value).splitlines()[0] if isinstance(value, SampleError) else value
 
 
+def stretches_of(batch: Batch, index: int) -> Stretches:
+    """Where shots, black and frozen stretches of a sample's clips lie; empty without clips, or where one does not decode."""
+    found: Stretches = {}
+    for number, medium in enumerate(batch.samples[index].media):
+        if medium.kind == "video":
+            try:
+                look = batch.scan(index, number).look
+            except SampleError:
+                return {}
+            for name, spans in (
+                ("shots", look.shots),
+                ("black", look.black_stretches),
+                ("frozen", look.frozen_stretches),
+            ):
+                found.setdefault(name, []).extend(spans)
+    return found
+
+
 def measure(options: argparse.Namespace) -> int:
-    """Print all measures of the files; exit 1 where a file could not be read."""
+    """Print all measures of the files, and of clips their stretches; exit 1 where a file could not be read."""
     found = [pair for file in options.files for pair in samples_of(file, limit=options.lines)]
     names = [name for name, sample in found if isinstance(sample, Sample)]
     samples = [sample for _, sample in found if isinstance(sample, Sample)]
     bad = {name: f"{sample.error}: {sample.message}" for name, sample in found if isinstance(sample, BadSample)}
-    rows, left_out = measure_samples(samples)
+    batch = Batch(samples)
+    rows, left_out = measure_samples(batch)
+    stretches = {name: found for index, name in enumerate(names) if (found := stretches_of(batch, index))}
     if options.json:
         values = {row.operator.name: dict(zip(names, map(_jsonable, row.values), strict=True)) for row in rows}
-        print(json.dumps({"measures": values, "errors": bad, "left_out": left_out}, ensure_ascii=False, indent=1))
+        told = {"measures": values, "stretches": stretches, "errors": bad, "left_out": left_out}
+        print(json.dumps(told, ensure_ascii=False, indent=1))
     else:
         _print(names, rows, bad, left_out)
+        for name, found in stretches.items():
+            for kind, spans in found.items():
+                listed = "  ".join(f"{first:.2f}-{last:.2f}" for first, last in spans)
+                print(f"{name}: {kind}, seconds: {listed or 'none'}")
     return 1 if bad else 0
 
 

@@ -76,6 +76,7 @@ from curation.filters.video import (
     SoundTracks,
     StaticShare,
     TextOverlay,
+    VectorMotion,
     VideoTokens,
 )
 
@@ -158,6 +159,7 @@ __all__ = [
     "TopNgram",
     "TurnsOutOfOrder",
     "Unfinished",
+    "VectorMotion",
     "VideoTokens",
     "Watermark",
     "WordRepetition",

@@ -9,6 +9,7 @@ from curation.batch import Batch
 from curation.media.appearance import SHORT_SIDE
 from curation.media.formats import require_format
 from curation.media.headers import read_header
+from curation.media.video import VideoScan
 from curation.operator import Filter
 from curation.sample import SampleError
 
@@ -125,34 +126,36 @@ class Decodable(Filter):
 
     It is 1 or the sample is quarantined: the medium that fails raises its error, so that what the decoder said is kept.
     A video must give all its declared frames, but for a few that edit lists and stream ends legally lose
-    (`VideoScan.complete`). One full decode, shared with every other operator of the pass.
+    (`VideoScan.complete`). One decode, shared with every other operator of the pass. `every_frame` decodes those H.264
+    frames too on which no other leans, for up to twice the cost; without it they need only be whole (see
+    `Frames`), so that bits changed within one of them go unseen.
 
     Source: ours; readers that skip or pad what they cannot decode train on captions of grey.
     """
 
     low: float | None = 1.0
+    every_frame: bool = True
 
     def measure(self, batch: Batch) -> pl.Series:
         """1.0 for each sample with media, or its error."""
-        return batch.measure_each(lambda index: _decode_all(batch, index))
+        return batch.measure_each(lambda index: _decode_all(batch, index, every_frame=self.every_frame))
 
 
-def _decode_all(batch: Batch, index: int) -> float | None:
+def _decode_all(batch: Batch, index: int, *, every_frame: bool) -> float | None:
     media = batch.samples[index].media
     for number, medium in enumerate(media):
         try:
             if medium.kind == "image":
                 batch.decodes(index, number, short_side=SHORT_SIDE)
             else:
-                _require_complete(batch, index, number)
+                _require_complete(batch.scan(index, number, thorough=every_frame))
         except SampleError as error:
             place = f"{medium.kind} {number + 1} of {len(media)}"
             raise SampleError(f"{place}: {error}", retryable=error.retryable) from error
     return 1.0 if media else None
 
 
-def _require_complete(batch: Batch, index: int, number: int) -> None:
-    scan = batch.scan(index, number, thorough=True)
+def _require_complete(scan: VideoScan) -> None:
     if not scan.complete:
         wanted = f"of {scan.declared:,} declared frames" if scan.declared else f"frames ({scan.errors:,} packets fail)"
         said = f"; the decoder says: {scan.error}" if scan.error else ""

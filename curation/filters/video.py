@@ -17,17 +17,15 @@ from curation.operator import Filter
 
 
 def _scanned(
-    batch: Batch, value: Callable[[VideoScan], float], *, worst: Literal["min", "max"], thorough: bool = False
+    batch: Batch, value: Callable[[VideoScan], float | None], *, worst: Literal["min", "max"], thorough: bool = False
 ) -> pl.Series:
-    """A number of each clip's scan, folded over a sample's clips; null without videos."""
+    """A number of each clip's scan, folded over a sample's clips that have one; null without any."""
     fold = min if worst == "min" else max
 
     def measure(index: int) -> float | None:
         media = batch.samples[index].media
-        return fold(
-            (float(value(batch.scan(index, j, thorough=thorough))) for j, m in enumerate(media) if m.kind == "video"),
-            default=None,
-        )
+        numbers = [value(batch.scan(index, j, thorough=thorough)) for j, m in enumerate(media) if m.kind == "video"]
+        return fold((float(number) for number in numbers if number is not None), default=None)
 
     return batch.measure_each(measure)
 
@@ -58,17 +56,18 @@ class Duration(Filter):
 class Frames(Filter):
     """Frames of the shortest video, >= 1. Null without videos.
 
-    `count` "decoded" counts frames that really decode (one full decode, shared with every other operator of the pass);
-    "seen" counts those that no other frame leans on by their packets, for half the cost; "declared" believes the
-    container, which costs nothing and lets cut clips through. A video without a frame that decodes is quarantined.
+    `count` "seen" counts frames that decode, and of the H.264 frames on which no other leans (about half) those whose
+    packets are whole, undecoded: bits changed within such a frame go unseen, holes and cuts do not. "decoded" decodes
+    those too, for up to twice the cost. "declared" believes the container, which costs nothing and lets cut clips
+    through. A video without a frame that decodes is quarantined.
 
     Source: ours; a clip of one frame is a picture with a misleading name.
     """
 
-    VERSION = 3
+    VERSION = 4
 
     low: float | None = 2
-    count: Literal["decoded", "seen", "declared"] = "decoded"
+    count: Literal["seen", "decoded", "declared"] = "seen"
 
     def measure(self, batch: Batch) -> pl.Series:
         """One count per sample."""
@@ -141,7 +140,7 @@ class StaticShare(Filter):
 class Frozen(Filter):
     """Seconds of the longest stretch of static frames in any of a sample's videos, >= 0. Null without videos.
 
-    One shared decode; static as in StaticShare.
+    One shared decode; static as in StaticShare. `vl3-curate measure` lists all such stretches of half a second and more.
 
     Source: ours, and no default: freezes at the end are common and harmless.
     """
@@ -155,7 +154,7 @@ class Frozen(Filter):
 class BlackShare(Filter):
     """Share of black frames (mean luma below 20, none above 60, at 64 x 36), in [0, 1], of the blackest video.
 
-    Null without videos. One shared decode.
+    Null without videos. One shared decode. `vl3-curate measure` lists the black stretches of half a second and more.
 
     Source: ours; the default allows fades and a black lead-in, not a clip that is mostly dark.
     """
@@ -180,6 +179,22 @@ class Motion(Filter):
     def measure(self, batch: Batch) -> pl.Series:
         """One speed per sample."""
         return _scanned(batch, lambda scan: scan.look.motion, worst="min")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorMotion(Filter):
+    """Mean speed by the codec's motion vectors, in frame widths per second, >= 0, of the video that moves least.
+
+    Null without videos, and for codecs whose decoder tells none (HEVC, VP9, AV1; H.264 and MPEG-4 do). A hint at no cost
+    in the one shared decode, at every P-picture: it also sees what Motion is too small and too seldom to see, and follows
+    an encoder's whims where there is nothing to follow. The two differ most in plain and in flickering scenes.
+
+    Source: ours; NVIDIA's Cosmos-Curate filters by H.264 motion vectors. No default: it depends on the encoder.
+    """
+
+    def measure(self, batch: Batch) -> pl.Series:
+        """One speed per sample."""
+        return _scanned(batch, lambda scan: scan.look.vectors, worst="min")
 
 
 @dataclass(frozen=True, kw_only=True)

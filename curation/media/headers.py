@@ -25,6 +25,10 @@ PILLOW_ERRORS = (
 # SOF0 ... SOF15 without the tables and restart markers that share their range.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_STANDALONE = frozenset([0x01, *range(0xD0, 0xD8)])
+# Most segments of any file: tables and what applications leave, but for EXIF (E1).
+_JPEG_PASSED = frozenset([0xC4, 0xDB, 0xDD, 0xE0, *range(0xE2, 0xF0), 0xFE])
+_JPEG_SEGMENT = struct.Struct(">BBH").unpack_from  # 0xFF, marker, length without these two bytes
+_JPEG_FRAME = struct.Struct(">HHB").unpack_from
 _ORIENTATION = 0x0112
 
 
@@ -73,26 +77,30 @@ def _jpeg(data: bytes) -> Header:
     width = height = components = 0
     orientation, at, progressive = 1, 2, False
     for _ in range(MAX_CHUNKS):
-        if data[at] != 0xFF:
-            raise SampleError(f"header has {data[at]:#04x} at {at:,} where a marker was wanted: fetch it again")
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in _JPEG_STANDALONE:
-            at += 2
+        lead, marker, length = _JPEG_SEGMENT(data, at)
+        if lead != 0xFF:
+            raise SampleError(f"header has {lead:#04x} at {at:,} where a marker was wanted: fetch it again")
+        if marker in _JPEG_PASSED:
+            at += 2 + length
+        elif marker in _JPEG_FRAMES:
+            if not width:
+                height, width, components = _JPEG_FRAME(data, at + 5)
+                progressive = marker not in (0xC0, 0xC1)
+            at += 2 + length
         elif marker == 0xDA and width:  # pixels follow
             # A decoder goes over the picture once per scan, unless the first one holds all of it.
             many = progressive or data[at + 4] != components
             return Header(width, height, orientation, 1, components, many)
         elif marker in (0xD9, 0xDA):
             raise SampleError("header ends without a frame: fetch it again")
+        elif marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in _JPEG_STANDALONE:
+            at += 2
         else:
-            if marker in _JPEG_FRAMES and not width:
-                height, width, components = struct.unpack_from(">HHB", data, at + 5)
-                progressive = marker not in (0xC0, 0xC1)
-            elif marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
-                orientation = exif_orientation(data[at + 10 : at + 2 + (data[at + 2] << 8 | data[at + 3])])
-            at += 2 + (data[at + 2] << 8 | data[at + 3])
+            if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
+                orientation = exif_orientation(data[at + 10 : at + 2 + length])
+            at += 2 + length
     raise SampleError(f"header has more than {MAX_CHUNKS:,} segments")
 
 

@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from curation.media.decode import reduction
 from curation.media.shots import find_transitions, shots_between
 from curation.media.textlike import text_share
+from curation.media.vectors import VectorSpeed
 from model.geometry import Medium, plan_grids
 from model.stages import STAGE_RULES
 
@@ -23,6 +24,8 @@ _MOTION_EVERY, _PRUNE_EVERY, _TEXT_EVERY = 0.25, 1.0, 3.0
 # below this on average and nowhere much above.
 _STATIC_LEVELS, _BLACK_LEVELS = 0.35, 20.0
 _TEXT_SIDE = 224
+# Seconds that a black or static stretch lasts at least to be listed.
+_STRETCH = 0.5
 _RULES = STAGE_RULES["stage3"]
 _PIXELS_PER_TOKEN = 4  # a side, of the luma compared for pruning
 _PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuva420p", "nv12", "nv21", "gray")
@@ -35,16 +38,21 @@ class VideoLook:
     """What a clip shows.
 
     shots: first and last time of each, in seconds; frames of dissolves and fades belong to none. static, black: shares
-    of frames. frozen: seconds of the longest run of static frames. motion: mean speed of the picture's content in frame
-    widths per second. text: mean share of the area that looks like text. tokens: visual tokens that the clip takes in
-    training, kept: those of them that pruning is expected to leave.
+    of frames. black_stretches, frozen_stretches: first and last time of runs of black and of static frames that last half
+    a second or more. frozen: seconds of the longest run of static frames. motion: mean speed of the picture's content in
+    frame widths per second by optical flow, vectors: by the codec's motion vectors (None where it has none). text: mean share
+    of the area that looks like text. tokens: visual tokens that the clip takes in training, kept: those of them that
+    pruning is expected to leave.
     """
 
     shots: tuple[tuple[float, float], ...]
+    black_stretches: tuple[tuple[float, float], ...]
+    frozen_stretches: tuple[tuple[float, float], ...]
     static: float
     black: float
     frozen: float
     motion: float
+    vectors: float | None
     text: float
     tokens: int
     kept: int
@@ -60,7 +68,8 @@ class Watcher:
         self._times: list[float] = []
         self._skipped: list[float] = []
         self._changes: list[float] = []
-        self._black = 0
+        self._black: list[bool] = []
+        self._vectors = VectorSpeed()
         self._before: np.ndarray | None = None
         self._motion = _Every(_MOTION_EVERY)
         self._text = _Every(max(_TEXT_EVERY, duration / 20))
@@ -79,7 +88,8 @@ class Watcher:
             picture = cv2.LUT(picture, _FULL_RANGE)
         self._thumbs += cv2.resize(picture, self._small, interpolation=cv2.INTER_AREA).tobytes()
         mean = cv2.sumElems(picture)[0] / picture.size
-        self._black += mean < _BLACK_LEVELS and int(picture.max()) < 3 * _BLACK_LEVELS
+        self._black.append(mean < _BLACK_LEVELS and int(picture.max()) < 3 * _BLACK_LEVELS)
+        self._vectors.add(frame, time)
         if self._before is not None:
             self._changes.append(cv2.norm(picture, self._before, cv2.NORM_L1) / picture.size)
             if (passed := time - self._times[-1]) > 0 and self._motion.due(time):
@@ -96,12 +106,19 @@ class Watcher:
         transitions = find_transitions(thumbs)
         shots = shots_between(transitions, len(times))
         static = np.array(self._changes) < _STATIC_LEVELS
+        seen = np.array(self._times)
+        # A static run begins with the frame that its first one equals.
+        still = [(float(seen[first]), float(seen[end])) for first, end in _runs(static)]
+        dark = [(float(seen[first]), float(seen[end - 1])) for first, end in _runs(np.array(self._black))]
         return VideoLook(
             shots=tuple((float(times[first]), float(times[last])) for first, last in shots),
+            black_stretches=tuple((first, last) for first, last in dark if last - first >= _STRETCH),
+            frozen_stretches=tuple((first, last) for first, last in still if last - first >= _STRETCH),
             static=float(static.mean()) if static.size else 1.0,
-            black=self._black / len(self._times),
-            frozen=_longest(static, np.array(self._times)),
+            black=sum(self._black) / len(seen),
+            frozen=max((last - first for first, last in still), default=0.0),
             motion=self._motion.mean(),
+            vectors=self._vectors.mean(),
             text=self._text.mean(),
             tokens=self._prune.tokens,
             kept=self._prune.kept,
@@ -191,7 +208,7 @@ def _text(luma: np.ndarray) -> float:
     return text_share(luma if factor == 1 else cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
 
 
-def _longest(static: np.ndarray, times: np.ndarray) -> float:
-    """Seconds of the longest run of static frames."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], static, [False]]).astype(np.int8))).reshape(-1, 2)
-    return float(max((times[end] - times[begin] for begin, end in edges), default=0.0))
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Begin and end (not included) of each run of true flags."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]

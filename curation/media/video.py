@@ -96,10 +96,10 @@ def probe_video(data: bytes) -> VideoFacts:
 def scan_video(data: bytes, *, thorough: bool = False) -> VideoScan:
     """Decode a clip once, on one thread, looking at each frame and keeping none.
 
-    H.264 frames that no other frame leans on are skipped and counted by their packets, never two in a row: decoding
-    then costs about half, and damage goes unseen only if it is within one of them. `thorough` decodes them too, so that
-    every frame counted is one that really decodes; what is looked at stays the same. The deblocking filter, which only
-    smooths, is left out.
+    H.264 frames that no other frame leans on are not decoded where their packets are whole (see
+    `curation.media.disposable`), never two in a row: that costs about half, and of damage only changed bits within such
+    a frame go unseen. `thorough` decodes them too, so that every frame counted is one that really decodes; what is
+    looked at stays the same. The deblocking filter, which only smooths, is left out.
 
     A clip that stops decoding early, or loses frames in the middle, is described and not refused: `errors`, `damaged`
     and `complete` say so, and a filter decides.
@@ -109,7 +109,7 @@ def scan_video(data: bytes, *, thorough: bool = False) -> VideoScan:
     """
     with open_video(data) as (container, stream, video_format):
         width, height = _check_stream(container, stream, video_format)
-        stream.codec_context.options = {"skip_loop_filter": "all"}
+        stream.codec_context.options = {"skip_loop_filter": "all", "flags2": "+export_mvs"}
         watcher = Watcher(width=width, height=height, duration=_duration(container, stream))
         tally = _Tally(watcher, rate=float(stream.average_rate or 0))
         for frame, spare in _frames(container, stream, tally, thorough=thorough):

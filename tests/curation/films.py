@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, cast
 
 import av
 import cv2
 import numpy as np
 from av.video.frame import PictureType
+from av.video.stream import VideoStream
 
 from curation.media.shots import Transition
 
@@ -56,14 +57,17 @@ def encode(
     rate: int = RATE,
     times: Sequence[int] | None = None,
     keys: Sequence[int] = (),
+    codec: str = "libx264",
     **options: str,
 ) -> bytes:
-    """H.264 in MP4 with B-frames; `times` in thousandths of a second make its rate variable; `keys` are key frames."""
+    """H.264 (or another codec) in MP4 with B-frames; `times` in thousandths of a second make its rate variable; `keys` are key frames."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as output:
-        stream = output.add_stream("libx264", rate=rate)
+        stream = cast(VideoStream, output.add_stream(codec, rate=rate))
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.codec_context.options = {"preset": "veryfast", "crf": "20", "threads": "1", **options}
+        if codec != "libx264":
+            stream.codec_context.options, stream.bit_rate = {"threads": "1"}, 4_000_000
         unit = Fraction(1, rate) if times is None else Fraction(1, 1000)
         stream.codec_context.time_base = unit
         for number, pixels in enumerate(frames):

@@ -25,11 +25,12 @@ from curation.filters.video import (
     SoundTracks,
     StaticShare,
     TextOverlay,
+    VectorMotion,
     VideoTokens,
 )
 from curation.media.disposable import disposables
 from curation.media.probe import probe_media
-from curation.media.video import open_video, scan_video
+from curation.media.video import VideoScan, open_video, scan_video
 from curation.operator import Filter
 from curation.sample import Media, Origin, Sample, SampleError, caption_turns, make_sample
 from curation.tokens import TokenCounter, load_tokenizer
@@ -39,7 +40,7 @@ from tests.curation.films import RATE, Film, encode, shot
 
 DECODED = (
     Frames(), StaticShare(), Frozen(), BlackShare(), Motion(), Shots(), TextOverlay(), KeptTokens(), VideoTokens(),
-    VideoTokens(count="all"), SoundTracks(), Decodable(),
+    VideoTokens(count="all"), SoundTracks(), VectorMotion(), Decodable(every_frame=False),
 )  # fmt: skip
 HEADER = (Duration(), FrameRate(), Bitrate(), Frames(count="declared"))
 
@@ -79,6 +80,9 @@ def test_static_and_frozen_clips_are_found() -> None:
     assert one(StaticShare(), half) == pytest.approx(0.5, abs=0.08)
     assert one(Frozen(), half) == pytest.approx(2.0, abs=0.25)
     assert one(Motion(), encode(stopped)) < 1e-3
+    ((begin, end),) = scan_video(half).look.frozen_stretches
+    assert (begin, end) == (pytest.approx(2.0, abs=0.25), pytest.approx(99 / RATE, abs=0.1))
+    assert scan_video(encode(moving)).look.frozen_stretches == ()
 
 
 @pytest.mark.parametrize("speed", [0.4, 1.2, 2.4])
@@ -88,10 +92,26 @@ def test_motion_is_the_speed_of_a_pan(speed: float) -> None:
     assert one(Motion(), encode(frames)) == pytest.approx(across, rel=0.35)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_vectors_of_the_codec_are_the_speed_of_a_pan(codec: str) -> None:
+    slow, fast = (encode(shot(75, seed=5, width=640, height=360, speed=speed), codec=codec) for speed in (2.0, 6.0))
+    for data, speed in ((slow, 2.0), (fast, 6.0)):
+        across = np.hypot(int(speed), speed / 2) * RATE / 640
+        assert one(VectorMotion(), data) == pytest.approx(across, rel=0.35)
+    assert one(VectorMotion(), slow, fast) == one(VectorMotion(), slow)
+    assert one(VectorMotion(), encode(still(50), codec=codec)) < 0.005
+
+
+def test_codecs_without_vectors_have_no_number() -> None:
+    clip = hostile.clip(frames=24, container="webm", codec="libvpx")
+    assert list(VectorMotion().measure(Batch([sample(clip)]))) == [None]
+
+
 def test_black_frames_are_counted_and_dark_scenes_are_not() -> None:
     scene = shot(60, seed=2)
     data = encode(np.concatenate([still(20, level=0), scene]))
     assert one(BlackShare(), data) == pytest.approx(0.25, abs=0.03)
+    assert scan_video(data).look.black_stretches == ((0.0, pytest.approx(19 / RATE, abs=0.09)),)
     assert one(BlackShare(), encode((scene * 0.45).astype(np.uint8))) == 0
 
 
@@ -195,19 +215,34 @@ def test_skipped_frames_count_and_damage_among_decoded_ones_shows() -> None:
     assert not scan_video(bytes(damaged)).complete
 
 
-def test_damage_in_a_frame_that_no_other_leans_on_shows_in_a_full_decode_only() -> None:
-    grain = np.random.default_rng(0).integers(
-        0, 40, size=(60, 72, 128, 3), dtype=np.uint8
-    )  # so that no frame is a few bytes
-    data = bytearray(encode(np.clip(shot(60, seed=3) // 2 + grain, 0, 255).astype(np.uint8)))
-    with open_video(bytes(data)) as (container, stream, _):
+def spare_packet(data: bytes) -> tuple[int, int]:
+    """Where a packet lies that no frame leans on, and how long it is."""
+    with open_video(data) as (container, stream, _):
         spare = disposables(stream)
-        victim = next(p for p in container.demux(stream) if p.size > 60 and spare(p))
-        start, size = victim.pos, victim.size
-    data[start + 40 : start + size] = bytes(size - 40)
-    thrifty, thorough = scan_video(bytes(data)), scan_video(bytes(data), thorough=True)
-    assert (thrifty.frames, thrifty.damaged, thrifty.errors) == (60, 0, 0)
-    assert thorough.frames < 60 or thorough.damaged or thorough.errors
+        victim = next(p for p in container.demux(stream) if p.size > 120 and spare(p))
+        assert victim.pos is not None
+        return victim.pos, victim.size
+
+
+def told(scan: VideoScan) -> tuple[int, int, int]:
+    return scan.frames, scan.damaged, scan.errors
+
+
+def test_damage_in_a_frame_that_no_other_leans_on() -> None:
+    # Grain, so that no frame is a few bytes.
+    grain = np.random.default_rng(0).integers(0, 40, size=(60, 72, 128, 3), dtype=np.uint8)
+    whole = encode(np.clip(shot(60, seed=3) // 2 + grain, 0, 255).astype(np.uint8))
+    at, size = spare_packet(whole)
+    hole = whole[: at + 40] + bytes(size - 40) + whole[at + size :]
+    # A packet that is not whole is decoded, and seen by either way.
+    assert told(scan_video(hole)) == told(scan_video(hole, thorough=True)) != (60, 0, 0)
+    noticed = 0
+    for seed in range(8):  # a decoder takes most changed bits for another picture
+        noise = np.random.default_rng(seed).integers(4, 256, size=size - 40, dtype=np.uint8).tobytes()
+        changed = whole[: at + 40] + noise + whole[at + size :]
+        assert told(scan_video(changed)) == (60, 0, 0)
+        noticed += told(scan_video(changed, thorough=True)) != (60, 0, 0)
+    assert noticed >= 1
 
 
 @pytest.mark.corpus

@@ -126,6 +126,7 @@ def test_measure_prints_all_numbers_of_files(tmp_path: Path, capsys: pytest.Capt
     assert numbers["Words"]["dog.png"] == 5
     assert numbers["Words"]["clip.mp4"] is None  # it has no caption
     assert numbers["Frames"] == dict.fromkeys(numbers["Words"]) | {"clip.mp4": 24}
+    assert found["stretches"]["clip.mp4"]["shots"][-1][1] == pytest.approx(23 / 12)
     assert numbers["ShortSide"]["talks.jsonl#1"] == numbers["ShortSide"]["dog.png"] > 0
     assert numbers["SpokenWords"]["page.txt"] == numbers["SpokenWords"]["lines.jsonl#1"]
     rules = {rule.name for rule in (*GOPHER, *C4, *FINEWEB)}
