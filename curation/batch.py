@@ -19,11 +19,18 @@ from curation.media.decode import decode_image, reduction
 from curation.media.read import read_reference
 from curation.media.video import VideoScan, scan_video
 from curation.sample import Media, Sample, SampleError
+from curation.uris import is_remote
 
 # Decoded pixels of one batch at full size; a single larger image still makes a batch of its own.
 BATCH_PIXEL_BYTES = 24 << 20
 # What a character costs beside pixels: its copies in columns, and the tokens of the longest text.
 CHARACTER_BYTES = 16
+# Pixels of a video's frames for which the watchdog allows as long as for a byte: 7 ms per megapixel.
+FRAME_PIXELS_PER_BYTE = 300
+# The same for a store that is asked again for half a minute before it is given up.
+STORE_BYTES = 20 << 20
+# Whatever a header says, no clip decodes for longer than ten minutes.
+MAX_FRAME_BYTES = 300 << 20
 
 
 @dataclass(frozen=True)
@@ -137,13 +144,14 @@ class Batch:
             SampleError: they cannot be read.
         """
         item, key = self.samples[index].media[medium], (self.samples[index].id, medium)
-        self.beat(item.size)
         if item.data is not None:
             self.counters["media_read"] += key not in self._bytes
             self._bytes[key] = item.data
         elif key not in self._bytes:
             self.counters["media_read"] += 1
+            self.beat(reading_bytes(item))
             self._bytes[key] = _read(item)
+        self.beat(max(item.size, _frame_bytes(item)))
         return self._bytes[key]
 
     def pixels(self, index: int, medium: int, *, short_side: int = 0) -> np.ndarray:
@@ -219,6 +227,18 @@ class Batch:
         if all(samples[i] is self.samples[i] for i in indices):
             part._shared = {name: table[indices] for name, table in self._shared.items()}
         return part
+
+
+def reading_bytes(medium: Media) -> int:
+    """What reading a medium is to the watchdog."""
+    remote = medium.data is None and medium.reference is not None and is_remote(medium.reference.uri)
+    return medium.size + (STORE_BYTES if remote else 0)
+
+
+def _frame_bytes(medium: Media) -> int:
+    """The encoded bytes that would take as long to decode as the frames of this video, which may be many and small."""
+    frames = medium.frames or medium.duration * medium.fps
+    return min(MAX_FRAME_BYTES, int(frames * medium.width * medium.height / FRAME_PIXELS_PER_BYTE))
 
 
 def _read(medium: Media) -> bytes:

@@ -71,7 +71,7 @@ class PartLimits:
     bytes: int = 256 << 20
 
 
-@dataclass(frozen=True, kw_only=True, order=True)
+@dataclass(frozen=True, kw_only=True, order=True, slots=True)
 class Part:
     """A fixed range of a source's rows: the unit of work, commit and restart.
 
@@ -215,8 +215,12 @@ def jsonable(value: Any) -> Any:
 
 def digest(*values: Any) -> str:
     """64-bit digest, hex, of JSON-able values: identities of nodes and recipes."""
-    encoded = json.dumps(jsonable(values), sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
-    return hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    return hashlib.blake2b(canonical(values).encode(), digest_size=8).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(jsonable(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def branches_of(operators: Iterable[Operator]) -> tuple[list[list[Operator]], list[Select]]:

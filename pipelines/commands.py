@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -99,7 +100,7 @@ def plan_facts(plan: Plan) -> dict:
     store = Store(root=plan.out)
     branches = []
     for branch in plan.branches:
-        names = [branch.part_name(i) for i in range(len(branch.parts))]
+        names = branch.part_names
         nodes = [_node(branch.source.name, branch.source.settings(), branch.source_id, store, names)]
         for segment in branch.segments:
             nodes += [
@@ -118,7 +119,7 @@ def plan_facts(plan: Plan) -> dict:
     return {"plan": plan.id, "stage": plan.recipe.stage, "recipe": plan.portable_recipe(), "branches": branches}
 
 
-def _node(name: str, settings: dict, node: str, store: Store, names: list[str]) -> dict:
+def _node(name: str, settings: dict, node: str, store: Store, names: Sequence[str]) -> dict:
     shown = ", ".join(
         f"{k}={v!r}" for k, v in settings.items() if k not in ("operator", "name", "version") and v is not None
     )

@@ -8,8 +8,9 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from curation.uris import atomic, is_remote
 
@@ -26,20 +27,24 @@ class Events:
         self._remote = is_remote(str(out))
         self._lines: list[str] = []
         self._said = 0.0
+        self._file: IO[str] | None = None
         if self._remote:
             self._lines = _lines(self._path)
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("a", encoding="utf-8", buffering=1)
 
     def add(self, event: str, **facts: Any) -> None:
-        """One event, now."""
+        """One event, now. A full disk or a lost store never ends a run here: the commits meet the same fault."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **facts}, ensure_ascii=False)
-        if self._remote:
+        if self._file is None:
             self._lines.append(line)
             return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with suppress(OSError):
+            self._file.write(line + "\n")
 
     def say(self, state: dict[str, Any], *, now: bool = False) -> None:
-        """How the run stands; written when it is time, or `now`. A full disk or a lost store never ends a run here."""
+        """How the run stands; written when it is time, or `now`."""
         if not now and time.monotonic() - self._said < STATUS_SECONDS:
             return
         self._said = time.monotonic()
@@ -51,7 +56,13 @@ class Events:
                 with atomic(self._path) as temporary:
                     temporary.write_text("\n".join(self._lines) + "\n", encoding="utf-8")
         except OSError:
-            return  # the commits meet the same fault, and end the run with its reason
+            return  # as above
+
+    def close(self) -> None:
+        """The run ended."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
 
 
 def read_status(out: Path) -> dict[str, Any]:

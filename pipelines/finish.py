@@ -2,19 +2,17 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from curation.operator import ContractError
 from curation.shards import Manifest, ShardEntry, write_manifest
+from pipelines.accounts import Accounts
 from pipelines.plan import Plan
-from pipelines.schedule import Graph
 from pipelines.store import Store
 
 
-def check_conservation(graph: Graph) -> None:
+def check_conservation(plan: Plan, accounts: Accounts) -> None:
     """Every sample read is kept, dropped or quarantined, at every node, and the ledger says the same.
 
     The passes count as they go; the ledger is written later, from tables, by other code. Both must agree.
@@ -22,12 +20,9 @@ def check_conservation(graph: Graph) -> None:
     Raises:
         ContractError: they do not; the run does not finish.
     """
-    ended: dict[str, Counter[str]] = {branch.name: Counter() for branch in graph.plan.branches}
-    for task_facts in graph.facts["settle"]:
-        ended[task_facts["name"]].update(task_facts["ended"])
-    for branch, nodes in graph.nodes.items():
+    for branch, nodes in accounts.nodes.items():
         previous = None
-        for name in graph.plan.branch(branch).node_names():
+        for name in plan.branch(branch).node_names():
             counts = nodes.get(name)
             if counts is None:
                 continue
@@ -39,17 +34,16 @@ def check_conservation(graph: Graph) -> None:
             previous = counts["kept"]
             for verdict, number in lost.items():
                 reason = f"{name}.{verdict.removeprefix('dropped.')}"
-                if ended[branch][reason] != number:
+                if accounts.ended[branch][reason] != number:
                     raise ContractError(
-                        f"{branch}: the ledger says {ended[branch][reason]} x {reason}, the passes counted {number}"
+                        f"{branch}: the ledger says {accounts.ended[branch][reason]} x {reason}, the passes counted {number}"
                     )
 
 
-def publish(plan: Plan, plan_id: str, store: Store, graph: Graph) -> Manifest:
+def publish(plan: Plan, plan_id: str, store: Store, accounts: Accounts) -> Manifest:
     """Write the manifest, last; remove what an earlier recipe left in the same directory."""
-    settled = graph.facts["settle"]
     entries = sorted(
-        (ShardEntry(**{field.name: f[field.name] for field in fields(ShardEntry)}) for f in graph.facts["shard"]),
+        (ShardEntry(**{field.name: f[field.name] for field in fields(ShardEntry)}) for f in accounts.shards),
         key=lambda e: e.name,
     )
     manifest = Manifest(
@@ -59,10 +53,10 @@ def publish(plan: Plan, plan_id: str, store: Store, graph: Graph) -> Manifest:
         seed=plan.recipe.seed,
         counted_with=plan.counted_with(),
         shards=tuple(entries),
-        branches={branch.name: _branch_totals(settled, branch.name) for branch in plan.branches},
-        mixture=graph.facts["mixture"][0]["mixture"],
-        licences=_added(f["licences"] for f in settled),
-        origins=_added(f["sources"] for f in settled),
+        branches={name: _sorted(counts) for name, counts in accounts.totals.items()},
+        mixture=accounts.mixture,
+        licences=_sorted(accounts.licences),
+        origins=_sorted(accounts.origins),
     )
     _remove_others(store, plan_id)
     _remove_copies(store)
@@ -84,15 +78,8 @@ def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _branch_totals(settled: list[dict[str, Any]], name: str) -> dict[str, int]:
-    return _added(facts["branch"] for facts in settled if facts["name"] == name)
-
-
-def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for count in counts:
-        total.update(count)
-    return {name: int(total[name]) for name in sorted(total)}
+def _sorted(counts: Counter[str]) -> dict[str, int]:
+    return {name: int(counts[name]) for name in sorted(counts)}
 
 
 def _remove_others(store: Store, plan_id: str) -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from curation.operator import ContractError, OperatorError, RecipeError
 from pipelines.guard import Place, read_place
+from pipelines.journal import commit_of
+from pipelines.recipe import Placement
 from pipelines.schedule import Outcome
 from pipelines.work import Job, Task, Worker
 
@@ -35,6 +37,8 @@ ONE_THREAD: dict[str, str] = dict.fromkeys(
     "1",
 )
 ONE_THREAD["TOKENIZERS_PARALLELISM"] = "false"
+# What a worker takes: libraries, a batch, twice a part's text and tables. A placement may ask for more.
+WORKER_BYTES = 768 << 20
 
 
 class InProcess:
@@ -49,6 +53,10 @@ class InProcess:
     def submit(self, task: Task) -> None:
         """Do it now."""
         self._outcomes.append(Outcome(task=task, facts=self._worker.do(task)))
+
+    def free(self, placement: Placement) -> bool:  # noqa: ARG002  one at a time
+        """Always."""
+        return True
 
     def wait(self, seconds: float) -> list[Outcome]:  # noqa: ARG002  everything is done already
         """What was submitted."""
@@ -88,6 +96,10 @@ class ProcessPool:
             process.start()
         theirs.close()
         return _Child(process, ours)
+
+    def free(self, placement: Placement) -> bool:  # noqa: ARG002  all workers are alike
+        """Always: slots are workers."""
+        return True
 
     def wait(self, seconds: float) -> list[Outcome]:
         """Results, and tasks whose worker is gone."""
@@ -146,14 +158,29 @@ def attempt_task(worker: Worker, task: Task, cursor: Path | None) -> tuple[dict 
     start = time.perf_counter()
     try:
         facts = worker.do(task, cursor)
+        files = worker.store.stamps(*commit_of(task, worker.plan, worker.plan_id))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {**facts, "took": time.perf_counter() - start, "host": socket.gethostname(), "peak_bytes": peak}, ""
+        watched = {"took": time.perf_counter() - start, "host": socket.gethostname(), "peak_bytes": peak}
+        return {**facts, **watched, "files": files}, ""
     except (OperatorError, RecipeError, ContractError) as error:
         return None, str(error)
     except OSError as error:
         return None, f"{task}: {error}: the store or the disk failed; make room or repair it, then run again to resume"
     except Exception:  # noqa: BLE001  a fault of ours: the driver must hear of it with its traceback, wherever the worker is
         return None, f"{task}: unexpected failure in a worker:\n{traceback.format_exc()}"
+
+
+def default_workers() -> int:
+    """As many as there are cores for, and memory: on a machine with little of it, fewer."""
+    free = next(
+        (
+            int(line.split()[1]) * 1024
+            for line in Path("/proc/meminfo").read_text().splitlines()
+            if line.startswith("MemAvailable")
+        ),
+        0,
+    )
+    return max(1, min(len(os.sched_getaffinity(0)), free // WORKER_BYTES))
 
 
 @contextmanager

@@ -7,13 +7,14 @@ its new turns, its token counts, and the signature that the next Select decides 
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import polars as pl
 
-from curation.batch import Batch, batches
+from curation.batch import Batch, batches, reading_bytes
 from curation.media.probe import probe_media
 from curation.operator import OperatorError, Part
 from curation.sample import BadSample, Sample, SampleError
@@ -55,7 +56,8 @@ class NodeCounts:
 class Pass:
     """One segment over one part.
 
-    poison: row -> (node, message) of samples that killed a worker twice; careful: one sample at a time, after a worker died.
+    poison: row -> (node, message) of samples that killed a worker twice; suspects: (first, last) rows that are taken one at a time,
+    after a worker died among them.
     """
 
     plan: Plan
@@ -66,7 +68,7 @@ class Pass:
     part_name: str
     guard: Guard
     poison: Mapping[int, tuple[str, str]] = field(default_factory=dict)
-    careful: bool = False
+    suspects: Sequence[tuple[int, int]] = ()
 
     def __post_init__(self) -> None:
         self.measures = Measures(self.store.work / self.branch.source_id / f"{self.part_name}.measures.parquet")
@@ -82,16 +84,25 @@ class Pass:
         """Do it, check the failures, commit; returns the facts."""
         keep = self.store.work / self.branch.source_id / f"{self.part_name}.kept"
         try:
-            for rows, samples in _row_batches(self._entering(), 1 if self.careful else 256):
+            for rows, samples in self._batches():
                 batch = Batch(samples, counters=self.counters, beat=self.guard.beat, keep=keep)
                 self._through(rows, batch)
-                if self.careful:
+                if self._suspect(rows[0]):
                     self.measures.save()
         finally:
             self.measures.save()
         for name, counts in self.counts.items():
             self._check_failures(name, counts)
         return self._commit()
+
+    def _batches(self) -> Iterator[tuple[list[int], list[Sample]]]:
+        if not self.suspects:
+            return _row_batches(self._entering(), 256)
+        grouped = groupby(self._entering(), key=lambda pair: self._suspect(pair[0]))
+        return (found for alone, pairs in grouped for found in _row_batches(pairs, 1 if alone else 256))
+
+    def _suspect(self, row: int) -> bool:
+        return any(first <= row <= last for first, last in self.suspects)
 
     def _entering(self) -> Iterator[tuple[int, Sample]]:
         """The samples that enter this segment: read from the source, or what the branch's last Select left."""
@@ -131,7 +142,7 @@ class Pass:
         if isinstance(item, BadSample):
             return item
         try:
-            self.guard.beat(sum(medium.size for medium in item.media))
+            self.guard.beat(sum(reading_bytes(medium) for medium in item.media))
             if row in self.poison and self.poison[row][0] == self.branch.source.name:
                 raise SampleError(self.poison[row][1], kind="WorkerDied")
             if any(medium.reference is None or not medium.digest for medium in item.media):
@@ -153,7 +164,7 @@ class Pass:
                 return
             rows, batch = self._step(step, rows, batch)
         if rows and self.segment.select:
-            self.guard.at(self.segment.select.name, rows[0], len(rows))
+            self.guard.at(self.segment.select.name, rows[0], len(rows), last=rows[-1])
             signature = self.segment.select.signature(batch)
             self.signatures.append(
                 signature.select(pl.all().name.prefix("sig.")).with_columns(row=pl.Series(rows, dtype=pl.Int32))
@@ -194,7 +205,7 @@ class Pass:
                 values[row] = SampleError(self.poison[row][1], kind="WorkerDied")
         missing = [index for index, row in enumerate(rows) if row not in values]
         if missing:
-            self.guard.at(step.name, rows[missing[0]], len(missing))
+            self.guard.at(step.name, rows[missing[0]], len(missing), last=rows[missing[-1]])
             self.guard.beat()
             # The batch itself where it can be: what the step leaves in it for later steps is found again.
             measured = batch if len(missing) == len(rows) else batch.take(missing)

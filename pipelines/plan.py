@@ -10,11 +10,25 @@ is one pass over a part:
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
 from itertools import islice
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
-from curation.operator import Filter, Operator, Part, PartLimits, RecipeError, Select, Source, Transform, digest
+from curation.operator import (
+    Filter,
+    Operator,
+    Part,
+    PartLimits,
+    RecipeError,
+    Select,
+    Source,
+    Transform,
+    canonical,
+    digest,
+)
 from curation.sample import BadSample, Sample
 from curation.tokens import load_tokenizer
 from curation.uris import stat_uri
@@ -61,9 +75,11 @@ class BranchPlan:
         last = self.segments[-1]
         return digest(last.id, last.select_id, self.source_id)
 
-    def part_name(self, index: int) -> str:
-        """Name of a part's commits: its number, and a digest of its range so that other part limits never mix in."""
-        return f"{index:06d}-{digest(self.parts[index])[:8]}"
+    @cached_property
+    def part_names(self) -> tuple[str, ...]:
+        """Names of the parts' commits: their numbers, and a digest of their ranges so that other part limits never mix in."""
+        digests = (blake2b(f"[{_part_json(part)}]".encode(), digest_size=8).hexdigest() for part in self.parts)
+        return tuple(f"{index:06d}-{found[:8]}" for index, found in enumerate(digests))
 
     def node_names(self) -> list[str]:
         """Names of everything a sample passes, in order: the source, operators, Selects, the token count."""
@@ -92,10 +108,23 @@ class Plan:
     select_parts: int = 64
     select_keys: int = 4 << 20
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Identity of the dataset: recipe and sources. Parts' sizes change it too, since the ledger names parts."""
-        return digest(self.recipe.resolved(), [b.id for b in self.branches], [list(b.parts) for b in self.branches])
+        found = blake2b(digest_size=8)
+        for piece in self._identity():
+            found.update(piece.encode())
+        return found.hexdigest()
+
+    def _identity(self) -> Iterator[str]:
+        """JSON of the recipe, the branches' ids and their parts, in pieces: there may be a million parts."""
+        yield f"[{canonical(self.recipe.resolved())},{canonical([b.id for b in self.branches])},["
+        for number, branch in enumerate(self.branches):
+            yield ",[" if number else "["
+            for place, part in enumerate(branch.parts):
+                yield f",{_part_json(part)}" if place else _part_json(part)
+            yield "]"
+        yield "]]"
 
     def portable_recipe(self) -> dict[str, Any]:
         """The resolved recipe with the data directory written as {data}: the same wherever the corpora lie."""
@@ -117,6 +146,12 @@ class Plan:
             "rules": self.recipe.resolved()["rules"],
             "digest": rules.digest(),
         }
+
+
+def _part_json(part: Part) -> str:
+    """`canonical(part)`, ten times as fast."""
+    uri = encode_basestring(part.uri)
+    return f'{{"begin":{part.begin},"bytes":{part.bytes},"end":{part.end},"rows":{part.rows},"uri":{uri}}}'
 
 
 def _without_data(value: Any, data: str) -> Any:

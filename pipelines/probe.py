@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from curation.operator import Filter, Operator, PartLimits
+from pipelines.accounts import Accounts
+from pipelines.journal import Journal
 from pipelines.plan import BranchPlan, Plan, make_plan
 from pipelines.progress import Progress
-from pipelines.schedule import Graph, execute
+from pipelines.schedule import execute
 from pipelines.work import Job
 
 
@@ -54,14 +56,18 @@ def probe(plan: Plan, *, samples: int = 256) -> tuple[list[BranchCost], int]:
         out = Path(folder)
         recipe = replace(plan.recipe, mixture=None)
         little = make_plan(recipe, out, data=plan.data, limits=PartLimits(rows=samples), limit=samples)
-        progress = Progress(little, quiet=True)
-        graph = execute(little, InProcess(Job.of(little), out / "work" / "cursors"), progress)
-        costs = [_branch_cost(branch, graph) for branch in plan.branches]
+        progress, journal = Progress(little, quiet=True), Journal(little, little.id)
+        try:
+            accounts = execute(little, InProcess(Job.of(little), out / "work" / "cursors"), progress, journal)
+        finally:
+            progress.close()
+            journal.close()
+        costs = [_branch_cost(branch, accounts) for branch in plan.branches]
     return costs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _branch_cost(branch: BranchPlan, graph: Graph) -> BranchCost:
-    counts = graph.nodes[branch.name]
+def _branch_cost(branch: BranchPlan, accounts: Accounts) -> BranchCost:
+    counts = accounts.nodes[branch.name]
     nodes = [
         NodeCost(
             node=name,

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.accounts import Accounts
 from pipelines.events import Events
 from pipelines.plan import Plan
 from pipelines.work import Task
@@ -34,7 +35,8 @@ class Progress:
         self._log = not quiet and self._live is None
         self._logged = self._shown = self._start
         self._events = Events(plan.out)
-        self._nodes: dict[tuple[str, str], Counter[str]] = {}
+        self.accounts = Accounts(plan)
+        self._found = 0
         self._parts: Counter[str] = Counter()
         self._total = {branch.name: len(branch.parts) for branch in plan.branches}
         self._phase = "passes"
@@ -52,6 +54,12 @@ class Progress:
     def started(self, task: Task) -> None:
         """A task was handed to a worker."""
         self._flying[task.name] = time.monotonic()
+        self._say_found()
+
+    def _say_found(self) -> None:
+        if self._found:
+            self._events.add("found", tasks=self._found)
+            self._found = 0
 
     def died(self, task: Task, how: str) -> None:
         """Its worker is gone; it will be tried again."""
@@ -59,23 +67,26 @@ class Progress:
         self._failures["workers died"] += 1
         self._events.add("died", task=task.name, how=how)
 
+    def found(self, task: Task, facts: dict[str, Any]) -> None:
+        """The journal says that a task is done. There may be a million: they make one event together."""
+        self._found += 1
+        self._add(task, facts)
+
     def finished(self, task: Task, facts: dict[str, Any]) -> None:
-        """Add a finished task."""
+        """A worker did a task."""
         self._flying.pop(task.name, None)
+        if not facts.get("reused"):
+            self.counters.update(facts.get("counters", {}))
+        self._add(task, facts)
+        self._note(task, facts)
+
+    def _add(self, task: Task, facts: dict[str, Any]) -> None:
         self.tasks += 1
         self.reused += bool(facts.get("reused"))
         self._phase = task.kind
         if task.kind == "pass" and task.segment == 0:
             self._parts[task.branch] += 1
-        if not facts.get("reused"):
-            self.counters.update(facts.get("counters", {}))
-        for name, counts in facts.get("nodes", {}).items():
-            total = self._nodes.setdefault((task.branch, name), Counter())
-            for key in ("seen", "kept", "quarantined"):
-                total[key] += counts[key]
-            total["milliseconds"] += round(1000 * counts.get("seconds", 0.0))
-            total["dropped"] += sum(counts["dropped"].values())
-        self._note(task, facts)
+        self.accounts.add(task.kind, task.branch, facts)
 
     def _note(self, task: Task, facts: dict[str, Any]) -> None:
         took, host, peak = facts.get("took", 0.0), facts.get("host", ""), facts.get("peak_bytes", 0)
@@ -104,13 +115,14 @@ class Progress:
     def state(self, *, ended: str = "") -> dict[str, Any]:
         """Everything a watcher wants to know, as JSON. ended: "" while it goes on, "done", or why it stopped."""
         now = time.monotonic()
-        nodes = [{"branch": branch, "node": name, **counts} for (branch, name), counts in self._nodes.items()]
-        sources = {(branch.name, branch.source.name) for branch in self._plan.branches}
+        told = self.accounts.nodes
+        nodes = [_row(branch, node, counts) for branch in told for node, counts in told[branch].items()]
+        read = sum(told[b.name][b.source.name]["seen"] for b in self._plan.branches if b.source.name in told[b.name])
         oldest = min(self._flying.items(), key=lambda item: item[1], default=("", now))
         return {
             "plan": self._plan.id, "elapsed": round(now - self._start, 1), "phase": self._phase, "ended": ended,
             "parts": [sum(self._parts.values()), sum(self._total.values())],
-            "read": sum(counts["seen"] for place, counts in self._nodes.items() if place in sources),
+            "read": read,
             "in_flight": len(self._flying), "oldest": [oldest[0], round(now - oldest[1], 1)],
             "slowest": [self._slowest[1], round(self._slowest[0], 1)],
             "peak_bytes": self._peaks, "failures": dict(self._failures), "nodes": nodes,
@@ -118,8 +130,10 @@ class Progress:
 
     def close(self, ended: str = "done") -> None:
         """Say how it ended, and leave the terminal as it is."""
+        self._say_found()
         self._events.add("ended", how=ended)
         self._events.say(self.state(ended=ended), now=True)
+        self._events.close()
         if self._live:
             self._live.stop()
 
@@ -127,6 +141,12 @@ class Progress:
     def seconds(self) -> float:
         """Since the run began."""
         return time.monotonic() - self._start
+
+
+def _row(branch: str, node: str, counts: Counter[str]) -> dict[str, Any]:
+    dropped = sum(number for key, number in counts.items() if key.startswith("dropped."))
+    shown = {key: counts[key] for key in ("seen", "kept", "quarantined", "milliseconds")}
+    return {"branch": branch, "node": node, **shown, "dropped": dropped}
 
 
 def state_line(state: dict[str, Any]) -> str:

@@ -27,11 +27,13 @@ STAGES = tuple(STAGE_RULES)
 class Placement:
     """Where a node runs: resources per worker, of which a cluster gives as many as it has. Not part of its identity.
 
-    cpus: 1 unless an operator uses threads of its own. gpus: a share of one, so that several workers may live on it.
+    cpus: 1 unless an operator uses threads of its own. gpus: a share of one, so that several workers may live on it. memory: bytes of
+    the node's, 0 = what a worker takes without weights.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
+    memory: int = 0
 
 
 ONE_CPU = Placement()
@@ -201,9 +203,9 @@ def on(placement: Placement, *operators: Operator) -> tuple[Node, ...]:
     return tuple(Node(operator=operator, placement=placement) for operator in operators)
 
 
-def gpu(share: float, *, cpus: float = 1.0) -> Placement:
+def gpu(share: float, *, cpus: float = 1.0, memory: int = 0) -> Placement:
     """A share of one GPU."""
-    return Placement(cpus=cpus, gpus=share)
+    return Placement(cpus=cpus, gpus=share, memory=memory)
 
 
 def load_recipe(name: str, data: str) -> Recipe:
@@ -266,6 +268,8 @@ def placements(branch: Branch) -> list[Placement]:
         if isinstance(node.operator, Select):
             needed.append(Placement())
         else:
-            cpus, gpus = max(needed[-1].cpus, node.placement.cpus), max(needed[-1].gpus, node.placement.gpus)
-            needed[-1] = Placement(cpus=cpus, gpus=gpus)
+            least, own = needed[-1], node.placement
+            needed[-1] = Placement(
+                cpus=max(least.cpus, own.cpus), gpus=max(least.gpus, own.gpus), memory=max(least.memory, own.memory)
+            )
     return needed

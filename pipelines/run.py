@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from curation.operator import OperatorError
 from curation.shards import Manifest, read_manifest
 from curation.uris import is_remote
+from pipelines.accounts import Accounts
 from pipelines.finish import check_conservation, finished, publish
-from pipelines.local import InProcess, ProcessPool
+from pipelines.journal import Journal
+from pipelines.local import InProcess, ProcessPool, default_workers
 from pipelines.lock import only_driver
 from pipelines.plan import Plan
 from pipelines.progress import Progress
 from pipelines.report import write_report
-from pipelines.schedule import Executor, Graph, execute
+from pipelines.schedule import Executor, execute
 from pipelines.store import Store, write_json
 from pipelines.work import Job
 
@@ -49,27 +52,36 @@ def run(
     Raises:
         OperatorError, ContractError: the run failed; what is committed stays, running again resumes.
     """
-    store = Store(root=plan.out)
-    with only_driver(plan.out):
-        plan_id = plan.id
-        if finished(plan_id, store):
-            return RunResult(manifest=read_manifest(plan.out), counters={}, seconds=0.0, nothing_to_do=True)
-        store.clean_temporaries()
-        (plan.out / "manifest.json").unlink(missing_ok=True)  # while its shards are rewritten, this is no dataset
-        progress = Progress(plan, quiet=quiet)
-        running = _executor(executor, Job.of(plan, recipe_file), _cursors(store, plan_id), workers)
-        try:
-            graph = execute(plan, running, progress)
-        except BaseException as error:
-            progress.close(f"{type(error).__name__}: {error}")
-            raise
-        finally:
-            running.close()
-        progress.close()
-        check_conservation(graph)
-        manifest = publish(plan, plan_id, store, graph)
-        _record(plan, plan_id, graph, progress, manifest, executor, running.slots)
-        return RunResult(manifest=manifest, counters=dict(progress.counters), seconds=progress.seconds)
+    try:
+        with only_driver(plan.out):
+            if finished(plan.id, Store(root=plan.out)):
+                return RunResult(manifest=read_manifest(plan.out), counters={}, seconds=0.0, nothing_to_do=True)
+            return _build(plan, executor, workers, recipe_file, quiet=quiet)
+    except OSError as error:
+        raise OperatorError(
+            f"{plan.out}: {error}: the store or the disk failed; make room or repair it, then run again to resume"
+        ) from error
+
+
+def _build(plan: Plan, executor: str, workers: int | None, recipe_file: str, *, quiet: bool) -> RunResult:
+    store, plan_id = Store(root=plan.out), plan.id
+    store.clean_temporaries()
+    (plan.out / "manifest.json").unlink(missing_ok=True)  # while its shards are rewritten, this is no dataset
+    running = _executor(executor, Job.of(plan, recipe_file), _cursors(store, plan_id), workers)
+    progress, journal = Progress(plan, quiet=quiet), Journal(plan, plan_id)
+    try:
+        accounts = execute(plan, running, progress, journal)
+    except BaseException as error:
+        progress.close(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        running.close()
+        journal.close()
+    progress.close()
+    check_conservation(plan, accounts)
+    manifest = publish(plan, plan_id, store, accounts)
+    _record(plan, plan_id, accounts, progress, manifest, executor, running.slots)
+    return RunResult(manifest=manifest, counters=dict(progress.counters), seconds=progress.seconds)
 
 
 def _executor(kind: str, job: Job, cursors: Path, workers: int | None) -> Executor:
@@ -79,7 +91,7 @@ def _executor(kind: str, job: Job, cursors: Path, workers: int | None) -> Execut
         return RayExecutor(job, cursors, workers=workers)
     if workers == 0:
         return InProcess(job, cursors)
-    return ProcessPool(job, cursors, workers=workers or _cores())
+    return ProcessPool(job, cursors, workers=workers or default_workers())
 
 
 def _cursors(store: Store, plan_id: str) -> Path:
@@ -89,14 +101,8 @@ def _cursors(store: Store, plan_id: str) -> Path:
     return store.work / "cursors"
 
 
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0))
-
-
 def _record(
-    plan: Plan, plan_id: str, graph: Graph, progress: Progress, manifest: Manifest, executor: str, slots: int
+    plan: Plan, plan_id: str, accounts: Accounts, progress: Progress, manifest: Manifest, executor: str, slots: int
 ) -> None:
     """report.json and report.html: what a person looks at, and all that differs from run to run."""
     facts: dict[str, Any] = {
@@ -115,9 +121,9 @@ def _record(
         "counters": {name: progress.counters[name] for name in ("media_read", "media_decoded")},
         "branches": {
             branch.name: [
-                {"node": name, **graph.nodes[branch.name][name]}
+                {"node": name, **accounts.nodes[branch.name][name]}
                 for name in branch.node_names()
-                if name in graph.nodes[branch.name]
+                if name in accounts.nodes[branch.name]
             ]
             for branch in plan.branches
         },

@@ -6,14 +6,17 @@ All parts of all branches are in flight together, bounded by the executor's slot
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import Any, Protocol
 
 from curation.operator import OperatorError
-from pipelines.guard import Place
+from pipelines.accounts import Accounts
+from pipelines.guard import READING, Place
+from pipelines.journal import Journal
 from pipelines.passes import FREE_FAILURES
 from pipelines.plan import BranchPlan, Plan
 from pipelines.progress import Progress
+from pipelines.recipe import Placement
 from pipelines.select import runs_of
 from pipelines.stop import Stop
 from pipelines.work import Task
@@ -22,7 +25,8 @@ from pipelines.work import Task
 MAX_DEATHS = 4
 # Ends that a process brings on itself, and ends of the node below it, as executors name them.
 OWN_DOING = {f"signal {name}" for name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE")}
-NODE_LOST = {"NodeDiedError", "ObjectLostError", "OwnerDiedError", "NodePreemptedError"}
+NOT_BEGUN = "not begun"  # it waited for a worker that died of another
+NODE_LOST = {"NodeDiedError", "ObjectLostError", "OwnerDiedError", "NodePreemptedError", NOT_BEGUN}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,10 @@ class Executor(Protocol):
     """Runs tasks somewhere. `slots`: how many may be in flight."""
 
     slots: int
+
+    def free(self, placement: Placement) -> bool:
+        """Whether a task of this placement may start now; others need not wait for it."""
+        ...
 
     def submit(self, task: Task) -> None:
         """Start a task."""
@@ -57,80 +65,117 @@ class Executor(Protocol):
         ...
 
 
-def execute(plan: Plan, executor: Executor, progress: Progress) -> "Graph":
-    """Run all tasks of a plan.
+def execute(plan: Plan, executor: Executor, progress: Progress, journal: Journal) -> Accounts:
+    """Run all tasks of a plan; returns what they add up to.
 
     Raises:
         OperatorError: a task failed for good; what is committed stays, so that the run can be resumed.
     """
-    graph = Graph(plan)
-    recovery = Recovery(executor)
-    ready: deque[Iterator[Task]] = deque([graph.start()])
-    flying = 0
-    with Stop() as stop:
-        while True:
-            while not stop.asked and flying < executor.slots and (task := _next(ready)) is not None:
-                executor.submit(task)
-                progress.started(task)
-                flying += 1
-            if stop.asked and (not flying or stop.overdue):
-                raise OperatorError(f"ended by {stop.signal}, {flying} tasks in flight given up")
-            if not flying:
-                return graph
-            for outcome in executor.wait(1.0):
-                flying -= 1
-                tasks = iter(_taken(outcome, graph, recovery, progress))
-                ready.appendleft(tasks) if outcome.died else ready.append(tasks)
-            progress.show()
+    return _Execution(plan, executor, progress, journal).run()
 
 
-def _taken(outcome: Outcome, graph: "Graph", recovery: "Recovery", progress: Progress) -> Iterable[Task]:
-    """The tasks that may run now that one ended."""
-    if outcome.error:
-        raise OperatorError(outcome.error)
-    if outcome.died:
-        progress.died(outcome.task, outcome.died)
-        return [recovery.again(outcome)]
-    assert outcome.facts is not None
-    progress.finished(outcome.task, outcome.facts)
-    return graph.done(outcome.task, outcome.facts)
+@dataclass(frozen=True, kw_only=True)
+class _Queue:
+    placement: Placement
+    tasks: Iterator[Task]
 
 
-def _next(ready: deque[Iterator[Task]]) -> Task | None:
-    while ready:
-        if (task := next(ready[0], None)) is not None:
-            return task
-        ready.popleft()
-    return None
+class _Execution:
+    """One run: tasks that may start, tasks in flight, and the one place where they end."""
+
+    def __init__(self, plan: Plan, executor: Executor, progress: Progress, journal: Journal) -> None:
+        self.graph = Graph(plan)
+        self.executor, self.progress, self.journal = executor, progress, journal
+        self.recovery = Recovery(executor)
+        self.ready: deque[_Queue] = deque()
+        self.flying = 0
+        for tasks in self.graph.start():
+            self._add(tasks)
+
+    def run(self) -> Accounts:
+        with Stop() as stop:
+            while True:
+                while not stop.asked and self.flying < self.executor.slots and (task := self._next()) is not None:
+                    self._start(task)
+                if stop.asked and (not self.flying or stop.overdue):
+                    raise OperatorError(f"ended by {stop.signal}, {self.flying} tasks in flight given up")
+                if not self.flying:
+                    return self.progress.accounts
+                for outcome in self.executor.wait(1.0):
+                    self.flying -= 1
+                    self._take(outcome)
+                self.progress.show()
+
+    def _next(self) -> Task | None:
+        """The next task that may start; queues take turns, and one whose workers are busy holds up no other."""
+        busy = 0
+        while busy < len(self.ready):
+            queue = self.ready.popleft()
+            if not self.executor.free(queue.placement):
+                busy += 1
+                self.ready.append(queue)
+            elif (task := next(queue.tasks, None)) is not None:
+                self.ready.append(queue)
+                return task
+        return None
+
+    def _add(self, tasks: Iterable[Task], *, first: bool = False) -> None:
+        """Tasks of one kind that may run now."""
+        rest = iter(tasks)
+        if (task := next(rest, None)) is not None:
+            queue = _Queue(placement=task.placement, tasks=chain([task], rest))
+            self.ready.appendleft(queue) if first else self.ready.append(queue)
+
+    def _start(self, task: Task) -> None:
+        if (facts := self.journal.known(task)) is not None:
+            self.progress.found(task, facts)
+            self._follow(task, facts)
+            self.progress.show()
+            return
+        self.executor.submit(task)
+        self.progress.started(task)
+        self.flying += 1
+
+    def _take(self, outcome: Outcome) -> None:
+        if outcome.error:
+            raise OperatorError(outcome.error)
+        if outcome.died:
+            self.progress.died(outcome.task, outcome.died)
+            self._add([self.recovery.again(outcome)], first=True)
+            return
+        assert outcome.facts is not None
+        self.journal.add(outcome.task, outcome.facts, outcome.facts.pop("files", {}))
+        self.progress.finished(outcome.task, outcome.facts)
+        self._follow(outcome.task, outcome.facts)
+
+    def _follow(self, task: Task, facts: dict[str, Any]) -> None:
+        self._add(self.graph.done(task, facts))
 
 
 class Graph:
-    """Which tasks a finished task makes possible; and the facts of all finished tasks."""
+    """Which tasks a finished task makes possible."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.facts: dict[str, list[dict[str, Any]]] = defaultdict(list)  # task kind -> facts
-        self.nodes: dict[str, dict[str, Counter[str]]] = {branch.name: defaultdict(Counter) for branch in plan.branches}
         self._left: Counter[tuple[str, str, int]] = Counter()
         self._keys: Counter[tuple[str, int]] = Counter()  # of a Select's runs
         self._branches_left = len(plan.branches)
         self._contributors: dict[int, list[str]] = defaultdict(list)
 
-    def start(self) -> Iterator[Task]:
-        """The first pass over every part, branches taking turns."""
-        queues = [self._passes(branch, 0) for branch in self.plan.branches]
-        return (task for group in zip_longest(*queues) for task in group if task is not None)
+    def start(self) -> list[Iterator[Task]]:
+        """The first pass over every part, per branch."""
+        return [self._passes(branch, 0) for branch in self.plan.branches]
 
     def _passes(self, branch: BranchPlan, segment: int) -> Iterator[Task]:
         self._left["pass", branch.name, segment] = len(branch.parts)
-        begun = Task(kind="pass", branch=branch.name, segment=segment, placement=branch.segments[segment].placement)
-        return (replace(begun, part=part, part_name=branch.part_name(index)) for index, part in enumerate(branch.parts))
+        named, placement = zip(branch.parts, branch.part_names, strict=True), branch.segments[segment].placement
+        return (
+            Task(kind="pass", branch=branch.name, segment=segment, part=part, part_name=name, placement=placement)
+            for part, name in named
+        )
 
     def done(self, task: Task, facts: dict[str, Any]) -> Iterable[Task]:
         """Note a finished task; returns the tasks that may run now."""
-        self.facts[task.kind].append(facts)
-        for node, counts in facts.get("nodes", {}).items():
-            self._add(self.nodes[task.branch][node], counts)
         if task.kind == "keys":
             self._keys[task.branch, task.segment] += facts["keys"]
         if task.kind == "mixture":
@@ -162,12 +207,12 @@ class Graph:
         self._branches_left -= 1
         if self._branches_left:
             return ()
-        places = [f"{branch.name}/{name}" for branch in self.plan.branches for name in self._part_names(branch)]
+        places = [f"{branch.name}/{name}" for branch in self.plan.branches for name in branch.part_names]
         return [Task(kind="mixture", parts=tuple(places))]
 
     def _selecting(self, branch: BranchPlan, task: Task) -> list[Task]:
         """What comes next on the way to a Select's decision: at once, or by keys, pairs and the decision."""
-        names = self._part_names(branch)
+        names = branch.part_names
         runs = runs_of(branch.segments[task.segment].select, names, self.plan.select_parts)
         begun = Task(kind="select", branch=branch.name, segment=task.segment, parts=tuple(name for name, _ in runs))
         if not runs:
@@ -180,25 +225,12 @@ class Graph:
         return [replace(begun, of=task.of)]
 
     def _settles(self) -> Iterator[Task]:
-        pairs = chain.from_iterable(
-            [(branch, name) for name in self._part_names(branch)] for branch in self.plan.branches
-        )
+        pairs = chain.from_iterable([(branch, name) for name in branch.part_names] for branch in self.plan.branches)
         return (Task(kind="settle", branch=branch.name, part_name=name) for branch, name in pairs)
-
-    def _part_names(self, branch: BranchPlan) -> tuple[str, ...]:
-        return tuple(branch.part_name(index) for index in range(len(branch.parts)))
-
-    @staticmethod
-    def _add(total: Counter[str], counts: dict[str, Any]) -> None:
-        for key in ("seen", "kept", "quarantined", "measured", "reused"):
-            total[key] += counts.get(key, 0)
-        total["milliseconds"] += round(1000 * counts.get("seconds", 0.0))
-        for verdict, number in counts["dropped"].items():
-            total[f"dropped.{verdict}"] += number
 
 
 class Recovery:
-    """How a task whose worker died is tried again: one sample at a time, then without the sample that kills its worker.
+    """How a task whose worker died is tried again: the samples it was at one at a time, then without the one that kills its worker.
 
     A sample is blamed for a crash or a hang that happened while it was alone. A worker that was killed from outside (out of memory, an
     operator's mistake, a chaos test) proves nothing: then the same sample must be there twice. A lost node is nobody's fault.
@@ -230,11 +262,13 @@ class Recovery:
             raise OperatorError(
                 f"{task}: its worker died {self._deaths[task.name]} times ({outcome.died}), last at {where}"
             )
-        return replace(task, careful=task.kind == "pass")
+        return (
+            replace(task, suspects=(*task.suspects, (place.row, place.last))) if place and task.kind == "pass" else task
+        )
 
     @staticmethod
     def _blamed(task: Task, place: Place, before: Place | None, died: str) -> bool:
-        alone = task.kind == "pass" and task.careful and place.rows == 1 and not place.node.startswith("reading")
+        alone = task.kind == "pass" and bool(task.suspects) and place.rows == 1 and not place.node.startswith(READING)
         again = before is not None and before.rows == 1 and (before.node, before.row) == (place.node, place.row)
         return alone and (place.hung or died in OWN_DOING or again)
 

@@ -37,8 +37,7 @@ def write_signatures(plan: Plan, branch_name: str, select_name: str, directory: 
 
 def _kept(plan: Plan, branch: BranchPlan, index: int, columns: tuple[str, ...]) -> Iterator[pl.DataFrame]:
     store = Store(root=plan.out)
-    for number in range(len(branch.parts)):
-        name = branch.part_name(number)
+    for name in branch.part_names:
         table = select_input(store, branch, index, name)
         if not table.height:
             continue

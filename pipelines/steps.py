@@ -1,5 +1,6 @@
 """Steps: operators as a pass sees them: a value per sample that can be stored, and what that value means for the sample."""
 
+import errno
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -146,6 +147,10 @@ MAX_OPEN = 8
 _opened: dict[str, list[Step]] = {}
 
 
+# What a full disk says; EROFS is what some file systems become after an error.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 def attempt(step: Step, batch: Batch) -> list[Any]:
     """The step's value per sample, a SampleError in place of a failure.
 
@@ -156,7 +161,9 @@ def attempt(step: Step, batch: Batch) -> list[Any]:
         values = step.values(batch)
     except (OperatorError, RecipeError):
         raise
-    except Exception as error:  # noqa: BLE001  hostile data finds every exception there is
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise  # what an operator keeps could not be written: no fault of a sample
         if len(batch) > 1:
             return [attempt(step, batch.take([index]))[0] for index in range(len(batch))]
         return [error if isinstance(error, SampleError) else unexpected(error)]

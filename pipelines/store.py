@@ -86,6 +86,15 @@ class Store:
         """The facts of a committed task, without looking at its files again."""
         return json.loads(self.marker(node, name).read_text(encoding="utf-8"))["facts"]
 
+    def stamps(self, node: str, name: str) -> dict[str, list[int]]:
+        """Size and time of change of a commit's marker and files, by their path below the root; nothing in a store."""
+        if is_remote(str(self.root)):
+            return {}
+        marker = self.marker(node, name)
+        paths = [str(marker.relative_to(self.root)), *json.loads(marker.read_text(encoding="utf-8"))["files"]]
+        found = [(path, (self.root / path).stat()) for path in paths]
+        return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in found}
+
     def commit(
         self,
         node: str,

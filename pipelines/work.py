@@ -37,7 +37,7 @@ class Task:
     """One piece of work.
 
     of: how many tasks share it, where `number` tells them apart. poison: rows that are quarantined unseen because they killed a worker,
-    with node and message.
+    with node and message. suspects: (first, last) rows among which a worker died: they are taken one at a time.
     """
 
     kind: TaskKind
@@ -49,7 +49,7 @@ class Task:
     number: int = 0
     of: int = 0
     poison: Mapping[int, tuple[str, str]] = field(default_factory=dict)
-    careful: bool = False
+    suspects: tuple[tuple[int, int], ...] = ()
     placement: Placement = ONE_CPU
 
     @property
@@ -93,7 +93,7 @@ class Worker:
 
     def do(self, task: Task, cursor: Path | None = None) -> dict[str, Any]:
         """Do one task unless it is committed; returns its facts."""
-        guard = Guard(cursor, sample_seconds=self.plan.sample_seconds)
+        guard = Guard(cursor, sample_seconds=self.plan.sample_seconds, paced=task.kind == "pass")
         try:
             return getattr(self, f"_{task.kind}")(task, guard)
         finally:
@@ -107,7 +107,7 @@ class Worker:
         assert task.part is not None
         return Pass(
             plan=self.plan, store=self.store, branch=branch, segment=segment, part=task.part, part_name=task.part_name, guard=guard,
-            poison=task.poison, careful=task.careful,
+            poison=task.poison, suspects=task.suspects,
         ).run()  # fmt: skip
 
     def _keys(self, task: Task, guard: Guard) -> dict[str, Any]:

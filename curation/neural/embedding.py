@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Frames of a video are decoded at most this high or wide on their short side: no encoder looks at more.
 FRAME_SIDE = 512
+# What loading weights is to the runner's watchdog: ten minutes.
+LOADING_BYTES = 300 << 20
 
 
 class _PastEndError(ValueError):
@@ -59,8 +61,7 @@ def text_embeddings(batch: Batch, spec: EncoderSpec, texts: list[str], name: str
     """The vectors of a text per sample, float32 [B, D]; `name` says which texts, for sharing. Cut texts are counted."""
 
     def compute(_: Batch) -> pl.DataFrame:
-        batch.beat(0)
-        vectors, cut = spec.load().texts(texts)
+        vectors, cut = _loaded(batch, spec).texts(texts)
         batch.counters["texts_truncated"] += int((cut > 0).sum())
         return pl.DataFrame({"vector": _column(vectors.astype(np.float16)), "cut": cut})
 
@@ -75,7 +76,7 @@ def _table(batch: Batch, spec: EncoderSpec) -> pl.DataFrame:
     found: list[bytes | None] = [journal.get(key) for key in keys]
     missing = [i for i, known in enumerate(found) if known is None and batch.samples[i].media]
     if missing:
-        for index, vector in _computed(batch, spec.load(), missing, spec.frames):
+        for index, vector in _computed(batch, _loaded(batch, spec), missing, spec.frames):
             found[index] = vector.astype(np.float16).tobytes()
             journal.put(keys[index], found[index] or b"")
     batch.counters["embedded"] += len(missing)
@@ -89,6 +90,14 @@ def _table(batch: Batch, spec: EncoderSpec) -> pl.DataFrame:
                 )
             rows[index] = np.frombuffer(known, np.float16)
     return pl.DataFrame({"vector": _column(rows)})
+
+
+def _loaded(batch: Batch, spec: EncoderSpec) -> Encoder:
+    """The encoder; the first batch of a worker waits for its weights."""
+    batch.beat(LOADING_BYTES)
+    encoder = spec.load()
+    batch.beat(0)
+    return encoder
 
 
 def _column(rows: np.ndarray) -> pl.Series:

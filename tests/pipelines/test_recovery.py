@@ -4,6 +4,7 @@ import pytest
 
 from curation.operator import OperatorError
 from pipelines.guard import Place
+from pipelines.recipe import Placement
 from pipelines.schedule import Outcome, Recovery
 from pipelines.work import Task
 
@@ -15,6 +16,9 @@ class Deaths:
 
     def __init__(self) -> None:
         self.at: Place | None = None
+
+    def free(self, placement: Placement) -> bool:
+        return True
 
     def submit(self, task: Task) -> None: ...
 
@@ -31,7 +35,7 @@ TASK = Task(kind="pass", branch="b", part_name="000000")
 
 
 def die(recovery: Recovery, executor: Deaths, task: Task, row: int, rows: int, how: str, *, hung: bool = False) -> Task:
-    executor.at = Place(node="Decodable", row=row, rows=rows, hung=hung)
+    executor.at = Place(node="Decodable", row=row, last=row + rows - 1, rows=rows, hung=hung)
     return recovery.again(Outcome(task=task, died=how))
 
 
@@ -47,7 +51,7 @@ def recovery(executor: Deaths) -> Recovery:
 
 def test_a_crash_alone_blames_the_sample_at_once(executor: Deaths, recovery: Recovery) -> None:
     task = die(recovery, executor, TASK, 0, 64, "signal SIGSEGV")
-    assert (task.careful, task.poison) == (True, {})
+    assert (task.suspects, task.poison) == (((0, 63),), {})
     task = die(recovery, executor, task, 17, 1, "signal SIGSEGV")
     assert list(task.poison) == [17]
 
