@@ -2,9 +2,9 @@
 
     python benchmarks/faults.py [--data CORPUS] [--executor local|ray] [--kills 20] [--only driver,workers,hang,abort,disk]
 
-CORPUS is a folder as examples/corpus.py reads it; without it a synthetic one. Every case is a run of `vl3-curate` in processes of its own, and its manifest and
-shards are compared with those of an undisturbed run. A task that is done twice counts as lost. The disk is a tmpfs that this script
-mounts, so `disk` needs root; it is left out otherwise.
+CORPUS is a folder as examples/corpus.py reads it; without it a synthetic one. Every case is a run of `vl3-curate` in processes of its
+own, and its manifest and shards are compared with those of an undisturbed run. A task that is done twice counts as lost. The disk is a
+tmpfs that this script mounts, so `disk` needs root; it is left out otherwise.
 """
 
 import argparse

@@ -2,8 +2,9 @@
 
     python benchmarks/memory.py [--images 'DIR/image_text-*.parquet'] [--executor ray] [--workers 2] [--every 5]
 
-Pictures (synthetic without --images) are repeated with fresh ids. The videos are made here: two hours of H.264 at 2 frames a second, a minute of noise that repeats,
-some 300 MB each. Resident memory of every process below the driver is read from /proc; of the object store what raylet has touched.
+Pictures (synthetic without --images) are repeated with fresh ids. The videos are made here: two hours of H.264 at 2 frames a second, a
+minute of noise that repeats, some 400 MB each. Resident memory of every process below the driver is read from /proc; of the object store
+what raylet has touched.
 """
 
 import argparse
