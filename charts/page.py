@@ -6,6 +6,7 @@ Content-Security-Policy, and the policy forbids every request.
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -62,6 +63,11 @@ def shown(value: Any) -> str:
     return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
+def breakable(name: str) -> str:
+    """A name in CamelCase that may go on in the next line at its capitals (by zero-width spaces)."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "\u200b", name)
+
+
 def is_number(value: Any) -> bool:
     """Whether a cell stands right-aligned."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
@@ -74,6 +80,7 @@ def _environment(packages: tuple[str, ...]) -> Environment:
         loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["shown"] = shown
+    environment.filters["breakable"] = breakable
     environment.tests["figure"] = is_number
     return environment
 

@@ -101,7 +101,8 @@ def parser() -> argparse.ArgumentParser:
         commands_, "stats", commands.stats, "shard statistics: samples, tokens, bytes, branches, scores, balance"
     )
     stats.add_argument("--json", action="store_true", help="for machines")
-    _on_dataset(commands_, "report", commands.report, "write report.html again")
+    report = _on_dataset(commands_, "report", commands.report, "write report.html again")
+    report.add_argument("--price", type=float, help="of one worker hour, for the cost on the run's card; remembered")
     preview = _on_dataset(commands_, "preview", looking.preview, "a contact sheet of samples with captions, as PNG")
     preview.add_argument("--n", type=_positive, default=24, help="samples (%(default)s)")
     preview.add_argument("--to", type=Path, help="the picture's file (default: DIR/preview.png)")

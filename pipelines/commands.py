@@ -217,7 +217,7 @@ def report(options: argparse.Namespace) -> int:
     """Write report.html again."""
     from pipelines.report import write_report
 
-    console.print(str(write_report(options.directory)))
+    console.print(str(write_report(options.directory, price=options.price)))
     return 0
 
 

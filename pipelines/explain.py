@@ -1,5 +1,7 @@
 """Explain: the way of one sample, node by node, with its scores and its duplicates."""
 
+import importlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,11 +64,20 @@ def _nodes(directory: Path, row: Mapping[str, Any]) -> list[str]:
         score = row.get(name)
         ended = row["node"] == name
         said = f" = {score:.6g}" if isinstance(score, float) else ""
+        said += "".join(f", {n} {row[n]:.6g}" for n in _select_scores(settings) if isinstance(row.get(n), float))
         limits = f" ({bounds})" if bounds else ""
         lines.append(f"{name}{said}{limits}: {row['reason'] if ended else 'kept'}")
         if ended:
             break
     return lines
+
+
+def _select_scores(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Ledger columns that a Select of ours left; () for anything else."""
+    module, _, name = str(settings.get("operator", "")).rpartition(".")
+    if not module.startswith("curation.select.") or importlib.util.find_spec(module) is None:
+        return ()
+    return getattr(getattr(importlib.import_module(module), name, None), "SCORES", ())
 
 
 def _operators(directory: Path, branch: str) -> list[dict[str, Any]]:

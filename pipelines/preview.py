@@ -11,7 +11,7 @@ from pipelines.ledger import scan_ledger
 from pipelines.samples import FoundSample, SampleFinder
 from pipelines.thumbnails import Thumbnailer
 
-TILE, TEXT, GAP = 224, 78, 10  # pixels: side of a picture, height of its caption, space between
+TILE, TEXT, GAP = 224, 86, 10  # pixels: side of a picture, height of its caption, space between
 INK, SOFT, GROUND, PANEL = "#1a1d21", "#5b636d", "#ffffff", "#eceff2"
 MAX_SAMPLES = 400
 

@@ -118,7 +118,7 @@ def _record(
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "seconds": round(progress.seconds, 2),
         "tasks": {"done": progress.tasks, "already_done": progress.reused},
-        "counters": {name: progress.counters[name] for name in ("media_read", "media_decoded")},
+        "counters": {"media_read": 0, "media_decoded": 0, **progress.counters},
         "branches": {
             branch.name: [
                 {"node": name, **accounts.nodes[branch.name][name]}

@@ -1,6 +1,6 @@
 """Language filter: how sure it is that an answer is in the wanted language."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -54,6 +54,15 @@ class Language(Filter):
             return np.array([_probability(identifier, text, self.language) for text in said], dtype=float)
 
         return measure
+
+
+def languages_of(groups: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The likeliest language of every text of some groups, as its code; empty groups where py3langid is not installed."""
+    try:
+        identifier = _identifier()
+    except ImportError:
+        return [[] for _ in groups]
+    return [[identifier.classify(text[:CHARACTERS])[0] for text in texts] for texts in groups]
 
 
 @cache

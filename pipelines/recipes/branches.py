@@ -9,7 +9,29 @@ which is what `vl3-curate synth` writes.
 
 from collections.abc import Mapping
 
-from curation.filters import AspectRatio, CharacterRatio, Decodable, Duration, Frames, ShortSide, Words
+from curation.filters import (
+    AlphabeticWords,
+    AltTextFillers,
+    AspectRatio,
+    BoilerplateCharacters,
+    CharacterRatio,
+    Decodable,
+    DuplicateLineCharacters,
+    DuplicateLines,
+    DuplicateNgrams,
+    Duration,
+    EmptyAnswers,
+    FileNames,
+    Frames,
+    Refusal,
+    Repetition,
+    ShortSide,
+    StockPhrases,
+    StrayPlaceholders,
+    TurnsOutOfOrder,
+    WordRepetition,
+    Words,
+)
 from curation.operator import Operator, Source
 from curation.select import ExactDedup
 from curation.sources import ConversationSource, JsonlSource, ParquetMedia, ParquetSource, TarMedia, WebDatasetSource
@@ -94,6 +116,25 @@ def conversations(data: str) -> Branch:
     )
 
 
+# What words must not be in a stage, for one's own corpora, which nobody has filtered. Bounds are the operators' own defaults, each with its
+# provenance there, but for boilerplate, which has none: a fifth of a text in banners and footers is ours. Chosen by looking at what passed
+# without them: captions that were file names and fillers of alternative text, mail with its headers (AlphabeticWords, Gopher's), pages of
+# menus, a refusal. Rules that only fit English (stop words) or whole pages (C4's sentences) are left out.
+_NO_CAPTION = (FileNames(), AltTextFillers())
+OWN_RULES: Mapping[str, tuple[Operator, ...]] = {
+    "image_text": (*_NO_CAPTION, StockPhrases(), WordRepetition()),
+    "documents": _NO_CAPTION,
+    "videos": _NO_CAPTION,
+    "text": (
+        AlphabeticWords(),
+        DuplicateLines(),
+        DuplicateLineCharacters(),
+        DuplicateNgrams(n=10, high=0.10),
+        BoilerplateCharacters(high=0.2),
+    ),
+    "conversations": (TurnsOutOfOrder(), StrayPlaceholders(), EmptyAnswers(), Refusal(), Repetition()),
+}
+
 # What a corpus of a category goes through: rules for its words, for its media, and its dedup. A published corpus was filtered by its
 # authors: bounds here keep out what a model cannot learn from, and the rules of `vl3_syn7m` what nobody has filtered yet.
 _PICTURE = (AspectRatio(high=8.0), ShortSide(low=28), Decodable())
@@ -101,20 +142,23 @@ _SCENE = (AspectRatio(high=3.0), ShortSide(low=28), Decodable())
 _CLIP = (Duration(low=1.0, high=3600.0), Frames(low=2))
 _CAPTION = (Words(low=1, high=2048), NormalizeTurns())
 _CHAT = (Words(low=1, high=8192), NormalizeTurns())
+# Captions that models wrote, or will: what goes wrong with those. Chats keep refusals where they are text only: there they are taught.
+_WRITTEN = (Words(low=3, high=2048), NormalizeTurns(), FileNames(), AltTextFillers(), Refusal(), Repetition())
+_SEEN_CHAT = (*_CHAT, EmptyAnswers(), Refusal())
 Operators = tuple[Operator, ...]
 CHAINS: Mapping[str, tuple[Operators, Operators, Operators]] = {
-    "scene_image": ((Words(low=3, high=2048), NormalizeTurns()), _SCENE, (ExactDedup(by="bytes"),)),
+    "scene_image": (_WRITTEN, _SCENE, (ExactDedup(by="bytes"),)),
     "scene_text": (_CAPTION, _PICTURE, (ExactDedup(by="bytes"),)),
     "document": ((Words(low=1, high=16_384), NormalizeTurns()), _PICTURE, (ExactDedup(),)),
     "chart": (_CAPTION, _PICTURE, (ExactDedup(),)),
     "fine_grained": (_CAPTION, _PICTURE, (ExactDedup(),)),
-    "image_general": (_CHAT, _PICTURE, (ExactDedup(),)),
-    "image_only": (_CHAT, _PICTURE, (ExactDedup(),)),
+    "image_general": (_SEEN_CHAT, _PICTURE, (ExactDedup(),)),
+    "image_only": (_SEEN_CHAT, _PICTURE, (ExactDedup(),)),
     "ocr": (_CHAT, _PICTURE, (ExactDedup(),)),
     "grounding": (_CHAT, _PICTURE, (ExactDedup(),)),
-    "multi_image": (_CHAT, _PICTURE, (ExactDedup(),)),
-    "text": (_CHAT, (), (ExactDedup(by="text"),)),
-    "video": (_CHAT, _CLIP, (ExactDedup(),)),
+    "multi_image": (_SEEN_CHAT, _PICTURE, (ExactDedup(),)),
+    "text": ((*_CHAT, EmptyAnswers()), (), (ExactDedup(by="text"),)),
+    "video": (_SEEN_CHAT, _CLIP, (ExactDedup(),)),
     "streaming": (_CHAT, _CLIP, (ExactDedup(),)),
     "temporal_grounding": (_CHAT, _CLIP, (ExactDedup(),)),
 }

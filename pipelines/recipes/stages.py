@@ -22,7 +22,7 @@ from curation.operator import Operator, RecipeError
 from curation.transforms import Recaption
 from curation.uris import is_remote
 from pipelines.recipe import Branch, Mixture, Node, Recipe, branch
-from pipelines.recipes.branches import CHAINS, conversations, documents, image_text, text, videos
+from pipelines.recipes.branches import CHAINS, OWN_RULES, conversations, documents, image_text, text, videos
 from pipelines.recipes.corpora import CORPORA, corpora_of
 from pipelines.recipes.corpus import Corpus, Use
 
@@ -99,7 +99,7 @@ def _stage(stage: str, data: str) -> Recipe:
 def own(stage: str, data: str) -> Recipe:
     """A stage over corpora by kind: image_text-*.parquet, documents-*.parquet, videos-*.tar, text*, conversations.jsonl."""
     weights = OWN_WEIGHTS[stage]
-    branches = tuple(_holding_out(OWN_BRANCHES[name](data)) for name in weights)
+    branches = tuple(_for_training(OWN_BRANCHES[name](data), OWN_RULES[name]) for name in weights)
     return Recipe(stage=stage, branches=branches, mixture=Mixture(weights=weights))
 
 
@@ -178,8 +178,9 @@ def _groups(used: Sequence[tuple[Corpus, Use]], totals: Mapping[str, float]) -> 
     return groups
 
 
-def _holding_out(chain: Branch) -> Branch:
-    return replace(chain, nodes=(Node(operator=HeldOut()), *chain.nodes))
+def _for_training(chain: Branch, rules: Sequence[Operator]) -> Branch:
+    """A branch of one's own, without what is held out and with the rules for its words."""
+    return replace(chain, nodes=(*(Node(operator=operator) for operator in (HeldOut(), *rules)), *chain.nodes))
 
 
 def validation(recipe: Recipe) -> Recipe:

@@ -4,13 +4,15 @@ import re
 import statistics
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from charts import Block, Chart, Section, Share, Table, histogram
+from curation.filters.language import languages_of
 from curation.sample import SampleError
+from pipelines.apart import Apart, LostError
 from pipelines.report.blocks import Card, Cards
 from pipelines.report.gallery import Gallery, data_uri
 from pipelines.report.material import Material
@@ -18,6 +20,7 @@ from pipelines.report.survey import Survey
 
 TEXTS = 200  # samples per branch whose texts are looked at
 PAIRS = 6
+LANGUAGES = 40  # texts per branch whose language is told, at about a millisecond each
 STRIPS, FRAMES = 6, 8
 CUT = 30.0  # grey levels by which neighbouring frames differ, above which a strip is marked as cut there
 _WORD = re.compile(r"\w+")
@@ -32,22 +35,25 @@ def chosen(material: Material, survey: Survey) -> tuple[list[str], list[str]]:
     return texts["id"].to_list(), before
 
 
-def texts(material: Material, gallery: Gallery, ids: Sequence[str]) -> Section | None:
-    """Length, repetition, script and openings of what the assistant says, per branch."""
-    rows = []
+def texts(material: Material, gallery: Gallery, ids: Sequence[str], apart: Apart) -> Section | None:
+    """Length, repetition, language and openings of what the assistant says, per branch."""
+    said: dict[str, list[str]] = {}
     for branch in material.branches:
-        said = [gallery.found[i].caption for i in ids if i in gallery.found and gallery.rows[i]["branch"] == branch]
-        if said:
-            rows.append((branch, *_described(said)))
-    if not rows:
+        mine = [gallery.found[i].caption for i in ids if i in gallery.found and gallery.rows[i]["branch"] == branch]
+        if mine:
+            said[branch] = mine
+    if not said:
         return None
+    spoken = _languages(said, apart)
+    rows = [(branch, *_described(mine), spoken.get(branch, "")) for branch, mine in said.items()]
     columns = (
         "branch", "samples looked at", "median words", "longest, words", "said twice or more",
         "repeated 3-grams", "scripts", "commonest opening", "share",
+        f"languages of {LANGUAGES} of them",
     )  # fmt: skip
     look = (
         "The assistant's first turn. Repeated 3-grams: share of a text's word triples that occur in it before; above 20 % reads like a "
-        "loop. One opening above 20 % is a template."
+        "loop. One opening above 20 % is a template. Languages are told from texts of five words or more, short ones often wrongly."
     )
     return Section(title="Texts", blocks=[Table(look=look, columns=columns, rows=rows)])
 
@@ -63,6 +69,20 @@ def _described(texts: Sequence[str]) -> tuple[Any, ...]:
         len(texts), statistics.median(counts), max(counts), Share(twice), Share(repeated), scripts(texts), opening,
         Share(times / len(texts)),
     )  # fmt: skip
+
+
+def _languages(said: Mapping[str, Sequence[str]], apart: Apart) -> dict[str, str]:
+    """Shares of languages per branch; {} where nothing is installed that tells them."""
+    long = {branch: [t for t in mine if len(t.split()) >= 5][:LANGUAGES] for branch, mine in said.items()}
+    try:
+        named = apart.call(languages_of, list(long.values()))
+    except LostError:
+        return {}
+    shares = {}
+    for branch, codes in zip(long, named, strict=True):
+        counted = Counter(codes).most_common(3)
+        shares[branch] = ", ".join(f"{code} {100 * n / len(codes):.0f} %" for code, n in counted)
+    return shares
 
 
 def repetition(words: Sequence[str]) -> float:
@@ -87,13 +107,21 @@ def rewritten(material: Material, gallery: Gallery, ids: Sequence[str]) -> Secti
         changed = [i for i in pairs if gallery.read[i].turns != gallery.found[i].turns]
         if changed:
             names = ", ".join(o["name"] for o in material.operators(branch) if ".transforms." in o["operator"])
-            cards = [gallery.card(gallery.rows[i], before=True) for i in changed[:PAIRS]]
+            fits = [o["name"] for o in material.operators(branch) if ".filters.alignment." in o["operator"]]
+            cards = [
+                gallery.card(gallery.rows[i], _measured(gallery.rows[i], fits), before=True) for i in changed[:PAIRS]
+            ]
             title = f"{branch}: {names} changed {len(changed):,} of {len(pairs):,} samples looked at"
             blocks.append(Cards(title=title, look="Struck through: as the source gave it.", cards=cards))
     lead = (
-        "Look for facts that the new text lost or made up. Scores of a sample, alignment among them, unfold below it."
+        "Look for facts that the new text lost or made up. Where a filter measured how well words and picture fit, that stands below; "
+        "all other scores unfold."
     )
     return Section(title="Before and after", lead=lead, blocks=blocks) if blocks else None
+
+
+def _measured(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    return " · ".join(f"{name} {row[name]:.3f}" for name in names if isinstance(row.get(name), float))
 
 
 def videos(survey: Survey, gallery: Gallery, ids: Sequence[str]) -> Section | None:

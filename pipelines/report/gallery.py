@@ -15,6 +15,8 @@ SIDE = 112  # pixels
 MAX_PICTURES = 1_200  # about 4 kB each: what keeps the page below 20 MB
 CAPTION = 300  # characters
 _TAGS = re.compile(r"<(?:image|video)>\s*")
+# Control characters have no place in HTML and would not be seen: their pictures stand for them.
+_CONTROLS = {c: 0x2400 + c for c in range(32) if chr(c) not in "\n\t\r"} | {0x7F: 0x2421}
 
 
 class Gallery:
@@ -111,4 +113,5 @@ def _shortened(turns: Sequence[Turn]) -> str:
 
 
 def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+    text = text if len(text) <= characters else text[: characters - 1] + "…"
+    return text.translate(_CONTROLS)

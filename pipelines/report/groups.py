@@ -13,24 +13,34 @@ from pipelines.report.survey import Survey
 
 LARGEST, RANDOM = 6, 6  # groups shown per node
 MEMBERS = 6  # duplicates shown of one group
-CLUSTERS, SHEET = 12, 8
+CLUSTERS, SHEET, OPEN = 12, 8, 6  # contact sheets, samples on each, and how many of them lie open
 
 
-def duplicates_of(material: Material, survey: Survey) -> dict[str, list[str]]:
-    """Survivor -> some of its duplicates, for the groups that are shown."""
-    chosen: list[str] = []
-    twins = survey.groups.filter(~pl.col("node").is_in(_contaminating(survey)))
-    for _, groups in twins.group_by("branch", "node", maintain_order=True):
-        chosen += groups["duplicate_of"].head(LARGEST).to_list()
-        chosen += groups.sort("duplicate_of")["duplicate_of"].head(RANDOM).to_list()
+Groups = dict[tuple[str, str], list[str]]  # node and survivor -> some of its duplicates
+
+
+def duplicates_of(material: Material, survey: Survey) -> Groups:
+    """The groups that are shown: of every branch and node the largest and a few at random, pictures before texts."""
+    chosen: list[tuple[str, str]] = []
+    for branch in material.branches:
+        for operator in material.operators(branch):
+            groups = _twins(survey).filter(branch=branch, node=operator["name"])
+            largest, some = groups.head(LARGEST), groups.sort("duplicate_of").head(RANDOM)
+            chosen += pl.concat([largest, some]).select("node", "duplicate_of").unique(maintain_order=True).rows()
     if not chosen:
         return {}
-    rows = material.ledger.filter(pl.col("duplicate_of").is_in(list(dict.fromkeys(chosen)))).select(
-        "id", "duplicate_of"
+    survivors = list(dict.fromkeys(survivor for _, survivor in chosen))
+    rows = material.ledger.filter(pl.col("duplicate_of").is_in(survivors)).select("id", "node", "duplicate_of")
+    members = (
+        rows.collect(engine="streaming").sort("id").group_by("node", "duplicate_of").agg(pl.col("id").head(MEMBERS))
     )
-    members = rows.collect(engine="streaming").sort("duplicate_of", "id")
-    listed = dict(members.group_by("duplicate_of", maintain_order=True).agg(pl.col("id").head(MEMBERS)).iter_rows())
-    return {survivor: listed[survivor] for survivor in dict.fromkeys(chosen) if survivor in listed}
+    listed = {(node, survivor): ids for node, survivor, ids in members.sort("node", "duplicate_of").iter_rows()}
+    return {key: listed[key] for key in dict.fromkeys(chosen) if key in listed}
+
+
+def _twins(survey: Survey) -> pl.DataFrame:
+    """Groups of samples of this dataset; items of a benchmark are none."""
+    return survey.groups.filter(~pl.col("node").is_in(_contaminating(survey)))
 
 
 def _contaminating(survey: Survey) -> list[str]:
@@ -38,36 +48,41 @@ def _contaminating(survey: Survey) -> list[str]:
     return found["node"].unique().to_list()
 
 
-def duplicates(survey: Survey, gallery: Gallery, groups: Mapping[str, list[str]]) -> Section | None:
-    """How large groups are, and some of them side by side."""
+def duplicates(survey: Survey, gallery: Gallery, groups: Groups) -> Section | None:
+    """How large groups are, and some of them side by side, with how alike they are."""
     if not groups:
         return None
     blocks: list[Block] = [_sizes(survey)]
-    sizes = {row["duplicate_of"]: row for row in survey.groups.iter_rows(named=True)}
-    for survivor, members in groups.items():
+    sizes = {(row["node"], row["duplicate_of"]): row["samples"] + 1 for row in survey.groups.iter_rows(named=True)}
+    for (node, survivor), members in groups.items():
         if survivor not in gallery.rows:
-            continue  # the survivor is no sample of this dataset (an item of a benchmark)
+            continue  # the survivor is no sample of this dataset
         cards = [gallery.card(gallery.rows[survivor], "survivor")]
-        cards += [
-            gallery.card(row, _likeness(row)) for row in (gallery.rows.get(m) for m in members) if row is not None
-        ]
-        size = sizes[survivor]["samples"] + 1
-        title = f"{gallery.rows[survivor]['branch']}: {sizes[survivor]['node']}, group of {size:,}"
+        cards += [gallery.card(row, _alike(row)) for row in (gallery.rows.get(m) for m in members) if row is not None]
+        title = f"{gallery.rows[survivor]['branch']}: {node}, group of {sizes[node, survivor]:,}"
         blocks.append(Cards(title=title, cards=cards, folded=not any(card.pictures for card in cards)))
-    lead = "Per node the largest groups and a few chosen at random. Look for samples in one group that you would call different."
+    lead = (
+        "Per node the largest groups and a few chosen at random. Look for samples in one group that you would call different. Similarity is "
+        "in the measure of the node: shingles that two texts share (Jaccard, as MinHash estimates it), detail of two pictures laid onto each "
+        "other, cosine of embeddings. 1 is the same."
+    )
     return Section(title="Duplicates", lead=lead, blocks=blocks)
 
 
-def _likeness(row: Mapping[str, Any]) -> str:
-    similarity = row["similarity"]
-    return "duplicate" if similarity is None else f"duplicate, similarity {similarity:.4g}"
+def _alike(row: Mapping[str, Any]) -> str:
+    similarity = row.get("similarity")
+    return "duplicate" if similarity is None else f"duplicate, similarity {similarity:.3f}"
 
 
 def _sizes(survey: Survey) -> Table:
-    table = survey.groups.group_by("branch", "node", maintain_order=True).agg(
-        pl.len().alias("groups"),
-        pl.col("samples").sum().alias("dropped"),
-        (pl.col("samples").max() + 1).alias("largest"),
+    table = (
+        _twins(survey)
+        .group_by("branch", "node", maintain_order=True)
+        .agg(
+            pl.len().alias("groups"),
+            pl.col("samples").sum().alias("dropped"),
+            (pl.col("samples").max() + 1).alias("largest"),
+        )
     )
     look = "One huge group is often a placeholder picture or boilerplate; many pairs are re-posts."
     columns = ("branch", "node", "groups", "samples dropped", "largest group")
@@ -81,14 +96,15 @@ def cluster_members(material: Material) -> dict[str, list[str]]:
     kept = material.ledger.filter(pl.col("cluster").is_not_null()).group_by("branch", "cluster")
     few = kept.agg(pl.len().alias("samples"), pl.col("id").bottom_k(SHEET).sort()).collect(engine="streaming")
     table = few.sort("samples", "branch", "cluster", descending=[True, False, False]).head(CLUSTERS)
-    return {f"{b}, cluster {c}: {n:,} samples read": ids for b, c, n, ids in table.iter_rows()}
+    return {f"{b}, cluster {c:.0f}: {n:,} samples": ids for b, c, n, ids in table.iter_rows()}
 
 
 def clusters(gallery: Gallery, members: Mapping[str, list[str]]) -> Section | None:
     """A contact sheet per cluster."""
     if not members:
         return None
-    blocks = [Cards(title=title, cards=gallery.cards(ids, limit=SHEET), folded=True) for title, ids in members.items()]
+    sheets = [(title, gallery.cards(ids, limit=SHEET)) for title, ids in members.items()]
+    blocks = [Cards(title=title, cards=cards, folded=i >= OPEN) for i, (title, cards) in enumerate(sheets)]
     lead = f"The {len(members)} largest clusters. Look for clusters that are one template or one site: the quota is what limits them."
     return Section(title="Clusters", lead=lead, blocks=blocks)
 

@@ -30,14 +30,15 @@ class Material:
     run: Mapping[str, Any]
 
     @classmethod
-    def open(cls, directory: Path) -> "Material":
-        """Read the manifest and report.json.
+    def open(cls, directory: Path, *, price: float | None = None) -> "Material":
+        """Read the manifest and report.json, into which a price of a worker hour is put.
 
         Raises:
             FileNotFoundError: the directory holds no finished dataset.
         """
         path = directory / "report.json"
         run = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        run |= {} if price is None else {"price": price}
         return cls(directory=directory, manifest=read_manifest(directory), run=run)
 
     @cached_property

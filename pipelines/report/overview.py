@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,7 +13,7 @@ from pipelines.report.blocks import Chain, Folded, Link
 from pipelines.report.material import Material
 from pipelines.report.survey import Survey
 
-_HIDDEN = ("operator", "name", "version")
+_HIDDEN = ("operator", "name", "version", "content")  # digests of a benchmark's files say nothing to people
 QUARANTINE_EXAMPLES = 3
 
 
@@ -38,10 +39,12 @@ def card(material: Material, survey: Survey) -> Section:
         "executor": f"{executor.get('kind', '')}, {executor.get('slots', '')} workers at {executor.get('host', '')}"
         if executor
         else None,
+        "hosts of its tasks": ", ".join(_hosts(material.directory)) or None,
         "finished": run.get("finished"),
         "wall clock, s": run.get("seconds"),
         "time in operators, s of a worker": node_seconds or None,
-        "cost": run.get("cost"),
+        "worker hours": _worker_hours(run),
+        "cost, in the prices' currency": _cost(run),
         "tasks": _tasks(run),
         "media read and decoded": _media(run),
         "tokenizer": manifest.counted_with.get("tokenizer"),
@@ -49,6 +52,27 @@ def card(material: Material, survey: Survey) -> Section:
     }
     shown = {name: value for name, value in values.items() if value is not None}
     return Section(title="Run", blocks=[Facts(values=shown)])
+
+
+def _hosts(directory: Path) -> list[str]:
+    """Machines that did tasks of it, by what the run wrote down of each."""
+    path = directory / "run.jsonl"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        return sorted({json.loads(line)["host"] for line in lines if '"host"' in line and line.endswith("\n")})
+
+
+def _worker_hours(run: Mapping[str, Any]) -> float | None:
+    """What the run took of its workers, whatever an hour of one costs."""
+    slots = max(1, run.get("executor", {}).get("slots", 1))
+    return run["seconds"] * slots / 3600 if run.get("seconds") is not None else None
+
+
+def _cost(run: Mapping[str, Any]) -> float | None:
+    """Worker hours at their price (`report --price`), and captions by the prices of their `Endpoint`; None where no price is known."""
+    captions = run.get("counters", {}).get("caption_cost_millionths", 0) / 1e6
+    return captions + run.get("price", 0.0) * (_worker_hours(run) or 0.0) or None
 
 
 def _tasks(run: Mapping[str, Any]) -> str | None:
@@ -100,7 +124,7 @@ def _links(material: Material, survey: Survey, branch: str) -> list[Link]:
         left = came - sum(lost.values())
         seconds = nodes.get(name, {}).get("milliseconds", 0) / 1000
         reasons = [f"{reason.rpartition('.')[2]} {count:,}" for reason, count in sorted(lost.items())]
-        said = ", ".join(f"{k} {v}" for k, v in settings.get(name, {}).items() if k not in _HIDDEN and v is not None)
+        said = ", ".join(f"{k} {_brief(v)}" for k, v in settings.get(name, {}).items() if k not in _HIDDEN and _told(v))
         links.append(
             Link(
                 name=name,
@@ -114,6 +138,21 @@ def _links(material: Material, survey: Survey, branch: str) -> list[Link]:
             )
         )
     return links
+
+
+def _told(value: Any) -> bool:
+    """Whether a setting says anything: what is not set does not."""
+    return value is not None and value not in ("", [], {})
+
+
+def _brief(value: Any) -> str:
+    """A setting on one line. Of settings within settings what they are called: all of them stand in the recipe below."""
+    if isinstance(value, Mapping):
+        called = next((value[key] for key in ("model", "name", "path", "url") if value.get(key)), None)
+        return str(called or value.get("operator", "")).rpartition("/")[2] or "as by default"
+    if isinstance(value, list):
+        return "[" + ", ".join(_brief(each) for each in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def funnel(material: Material, survey: Survey) -> Section:

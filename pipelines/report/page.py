@@ -15,13 +15,15 @@ from pipelines.store import write_json
 from pipelines.thumbnails import Thumbnailer
 
 
-def write_report(directory: Path) -> Path:
+def write_report(directory: Path, *, price: float | None = None) -> Path:
     """Write OUT/report.html, and its numbers into OUT/report.json under `seen`; returns the page's path.
+
+    price: of one worker hour; None takes the one that report.json holds, if any.
 
     Raises:
         FileNotFoundError: the directory holds no finished dataset.
     """
-    material = Material.open(directory)
+    material = Material.open(directory, price=price)
     with Thumbnailer() as thumbnailer:
         sections = report_sections(material, survey(material), Gallery(material, thumbnailer))
     path = directory / "report.html"
@@ -45,20 +47,22 @@ def report_sections(material: Material, counted: Survey, gallery: Gallery) -> li
     twins = groups.duplicates_of(material, counted)
     members = groups.cluster_members(material)
     others = [sample for listed in members.values() for sample in listed]
-    ids = [*scores.wanted(counted), *texts, *twins, *(t for group in twins.values() for t in group), *others]
+    pairs = [sample for (_, survivor), group in twins.items() for sample in (survivor, *group)]
+    ids = [*scores.wanted(counted), *texts, *pairs, *others]
     gallery.load([*ids, *counted.examples["id"].to_list()], before=before)
     sections = [
         overview.card(material, counted),
         overview.graph(material, counted),
         overview.funnel(material, counted),
         scores.scores(material, counted, gallery),
+        scores.constant(material, counted),
         scores.relations(material, counted),
         overlap(material, counted, gallery, gallery.thumbnailer),
         groups.duplicates(counted, gallery, twins),
         groups.clusters(gallery, members),
         groups.contamination(counted, gallery),
         contents.rewritten(material, gallery, before),
-        contents.texts(material, gallery, texts),
+        contents.texts(material, gallery, texts, gallery.thumbnailer),
         contents.videos(counted, gallery, texts),
         supply.mixture(material),
         supply.shards(material),

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from charts import Block, Bounds, Chart, Section, heatmap, histogram
+from charts import Block, Bounds, Chart, Section, Table, heatmap, histogram
 from pipelines.report.blocks import Cards, WhatIf
 from pipelines.report.gallery import Gallery
 from pipelines.report.material import Material
@@ -24,18 +24,35 @@ def wanted(survey: Survey) -> list[str]:
 
 
 def scores(material: Material, survey: Survey, gallery: Gallery) -> Section:
-    """One block per branch and score."""
-    blocks = [
-        _score(material, survey, gallery, branch, score)
-        for branch in material.branches
-        for score in material.scores
-        if (branch, score) in survey.sketches
-    ]
+    """One block per branch and score, if it has more than one value."""
+    varied = [key for key in _keys(material, survey) if _varies(survey, key)]
+    blocks = [_score(material, survey, gallery, *key) for key in varied]
     lead = (
         "Move a bound and read what it would keep: every number is a count over all samples of the branch that reached the filter, not an "
         "estimate. Samples that a looser bound lets through have not been seen by the nodes after it."
     )
     return Section(title="Scores", lead=lead, blocks=blocks)
+
+
+def constant(material: Material, survey: Survey) -> Section | None:
+    """Scores of one value only, which share a table: there is nothing to choose a bound by."""
+    rows = []
+    for branch, score in (key for key in _keys(material, survey) if not _varies(survey, key)):
+        sketch, bounds = survey.sketches[branch, score], material.bounds(branch, score) or Bounds()
+        rows.append((branch, score, sketch.lowest, sketch.measured, sketch.nan, bounds.low, bounds.high))
+    if not rows:
+        return None
+    columns = ("branch", "score", "value", "samples measured", "without a number", "low", "high")
+    lead = "Scores with the same value for every sample. A filter that stays so over all of a corpus can go."
+    return Section(title="One value", lead=lead, blocks=[Table(columns=columns, rows=rows)])
+
+
+def _keys(material: Material, survey: Survey) -> list[tuple[str, str]]:
+    return [(b, s) for b in material.branches for s in material.scores if (b, s) in survey.sketches]
+
+
+def _varies(survey: Survey, key: tuple[str, str]) -> bool:
+    return survey.sketches[key].lowest < survey.sketches[key].highest
 
 
 def _score(material: Material, survey: Survey, gallery: Gallery, branch: str, score: str) -> WhatIf:

@@ -1,6 +1,7 @@
 """Whole runs with neural operators: planted wrong captions go, new captions come, and nothing dear is done twice."""
 
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,6 +68,12 @@ def test_wrong_captions_are_dropped_and_right_ones_stay(
         (answer,) = [turn for turn in turns if turn["role"] == "assistant"]
         assert answer["text"].startswith("A picture of")
         assert answer["was"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    shown = re.findall(
+        r"CaptionGain (-?\d\.\d{3}) ·", page[page.index('id="before-and-after"') : page.index('id="texts"')]
+    )
+    assert len(shown) == 6
+    assert {float(gain) for gain in shown} <= {round(gain, 3) for gain in rows["CaptionGain"].drop_nulls()}
 
 
 @pytest.mark.slow

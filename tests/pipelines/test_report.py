@@ -93,7 +93,13 @@ def test_scores_equal_the_ledger(out: Path, seen: dict) -> None:
         assert bounds is not None
         assert (facts["low"], facts["high"]) == (bounds.low, bounds.high)
         checked += 1
-    assert checked >= 10
+    for line in seen["One value"]:
+        values = rows.filter(branch=line["branch"])[line["score"]].drop_nulls()
+        assert (values.min(), values.max(), values.len()) == (line["value"], line["value"], line["samples measured"])
+        checked += 1
+    # Every score of every branch stands in one of the two.
+    measured = rows.group_by("branch").agg(pl.col(material.scores).count()).drop("branch").to_numpy()
+    assert checked == (measured > 0).sum() >= 10
 
 
 def test_duplicates_and_quarantine_equal_the_ledger(out: Path, seen: dict) -> None:
@@ -207,30 +213,128 @@ def test_sections_without_anything_to_say_are_absent(out: Path, seen: dict) -> N
     assert 'id="duplicates"' in page
 
 
-def test_columns_that_later_operators_write_bring_their_sections(out: Path, tmp_path: Path) -> None:
-    """Clusters, similarities and benchmark hits appear as soon as the ledger carries them."""
-    import shutil
+@pytest.fixture(scope="module")
+def chosen(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with every kind of Select, a benchmark, and captions written anew."""
+    from faulty_server import FaultyServer
 
-    copy = tmp_path / "copy"
-    shutil.copytree(out, copy)
-    for path in sorted((copy / "ledger").glob("*.parquet")):
-        table = pl.read_parquet(path)
-        hit = pl.col("reason") == "Words.below"
-        table = table.with_columns(
-            pl.when(pl.col("decision") == "kept").then(pl.col("text_tokens") % 3).alias("cluster"),
-            pl.when(pl.col("duplicate_of").is_not_null()).then(0.125).alias("similarity"),
-            pl.when(hit).then(pl.lit("Decontaminate.contaminated")).otherwise("reason").alias("reason"),
-            pl.when(hit).then(pl.lit("Decontaminate")).otherwise("node").alias("node"),
-            pl.when(hit).then(pl.lit("benchmark/7")).otherwise("duplicate_of").alias("duplicate_of"),
-        )
-        table.write_parquet(path)
-    write_report(copy)
-    seen = json.loads((copy / "report.json").read_text())["seen"]
-    page = (copy / "report.html").read_text()
-    assert "similarity 0.125" in page
-    assert 'id="clusters"' in page
-    assert {line["benchmark item"] for line in seen["Decontamination"]["Benchmark items hit most"]} == {"benchmark/7"}
-    assert not any(title.endswith(("/ cluster", "/ similarity")) for title in seen["Scores"])
+    from curation.filters import Words
+    from curation.neural import DETAILED, Endpoint
+    from curation.select import ClusterBalance, Decontaminate, MinHashDedup, PerceptualDedup, SemanticDedup, SharedWords
+    from curation.select.colour_embedding import ColourEmbedding
+    from curation.select.visual_probes import SameLook
+    from curation.sources import JsonlSource, ParquetSource
+    from curation.transforms import Recaption
+    from pipelines.plan import make_plan
+    from pipelines.recipe import Recipe, branch
+
+    work = tmp_path_factory.mktemp("chosen")
+    pictures = pl.concat([pl.read_parquet(path) for path in sorted(corpora.glob("image_text-*.parquet"))]).filter(
+        pl.col("image").bin.size() > 900
+    )
+    pictures = pictures.unique("image", maintain_order=True).head(14)
+    again = pictures.head(3).with_columns(
+        pl.col("id") + "_again", image=pl.col("image").map_elements(smaller, pl.Binary)
+    )
+    pl.concat([pictures, again]).write_parquet(work / "pictures.parquet")
+    pictures.slice(12).with_columns(pl.lit("asked").alias("text")).write_parquet(work / "benchmark.parquet")
+    random = np.random.default_rng(0)
+    words = [[f"w{n}" for n in random.integers(0, 5000, 60)] for _ in range(8)]
+    words += [[*words[0][:58], "other", "end"], [*words[1][:55], "as", "it", "was"]]
+    lines = [{"id": f"t{i}", "text": " ".join(w)} for i, w in enumerate(words)]
+    (work / "texts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (work / "asked.jsonl").write_text(json.dumps({"id": "q7", "text": " ".join(words[5][10:40])}) + "\n")
+    server = FaultyServer()
+    prices = Endpoint(url=server.url, model="parrot", input_price=100.0, output_price=200.0)
+    looks = branch(
+        "looks", ParquetSource(f"{work}/pictures.parquet", id="id"), Words(low=1), PerceptualDedup(),
+        Decontaminate(benchmark=ParquetSource(f"{work}/benchmark.parquet", id="id"), probes=(SameLook(),)),
+        ClusterBalance(embed=ColourEmbedding(), clusters=2, quota=5), SemanticDedup(embed=ColourEmbedding(), cosine=1.0, floor=0.1),
+        Recaption(captioner=prices, prompt=DETAILED),
+    )  # fmt: skip
+    texts = branch(
+        "texts", JsonlSource(f"{work}/texts.jsonl", id="id"), MinHashDedup(jaccard=0.7),
+        Decontaminate(benchmark=JsonlSource(f"{work}/asked.jsonl", id="id"), probes=(SharedWords(),)),
+    )  # fmt: skip
+    try:
+        run(make_plan(Recipe(stage="stage2", branches=(looks, texts)), work / "out"), workers=0, quiet=True)
+    finally:
+        server.kill()
+    return work / "out"
+
+
+def smaller(encoded: bytes) -> bytes:
+    """The same picture at two thirds of its size, as another JPEG."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    with Image.open(BytesIO(encoded)) as picture:
+        width, height = picture.size
+        small = picture.convert("RGB").resize((2 * width // 3, 2 * height // 3))
+    file = BytesIO()
+    small.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+@pytest.mark.slow
+def test_groups_show_how_alike_they_are_clusters_their_samples_and_hits_their_item(chosen: Path) -> None:
+    rows = ledger(chosen)
+    page = (chosen / "report.html").read_text()
+    seen = json.loads((chosen / "report.json").read_text())["seen"]
+    said = [float(x) for x in re.findall(r"duplicate, similarity ([01]\.\d+)", page)]
+    known = rows.filter(pl.col("reason").str.ends_with(".duplicate")).select("reason", "similarity")
+    assert sorted(said) == pytest.approx(sorted(known["similarity"]), abs=6e-4)
+    looks = known.filter(reason="PerceptualDedup.duplicate")["similarity"].to_list()
+    assert len(looks) == 3
+    assert all(0.88 <= x <= 1 for x in looks)
+    # Of 60 words 5 in a row make 56 shingles; those of the first 58 and 55 words are shared. 128 values estimate that to about 0.04.
+    texts = sorted(known.filter(reason="MinHashDedup.duplicate")["similarity"])
+    assert texts == pytest.approx([51 / (56 + 54 - 51), 54 / (56 + 56 - 54)], abs=0.1)
+    sizes = dict(rows.drop_nulls("cluster").group_by(pl.col("cluster").cast(pl.Int64)).len().iter_rows())
+    shown = {int(c): int(n) for c, n in re.findall(r"looks, cluster (\d+): (\d+) samples", page)}
+    assert shown == sizes
+    assert sum(sizes.values()) == 12
+    items = {line["benchmark item"]: line["samples"] for line in seen["Decontamination"]["Benchmark items hit most"]}
+    wanted = rows.filter(pl.col("reason") == "Decontaminate.contaminated").group_by("duplicate_of").len()
+    assert items == dict(wanted.iter_rows())
+    assert len(items) == 3
+    assert not any(title.endswith("/ cluster") for title in seen["Scores"])
+
+
+@pytest.mark.slow
+def test_explain_names_the_item_of_a_benchmark_and_the_numbers_of_selects(
+    chosen: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.cli import main
+
+    rows = ledger(chosen).filter(branch="texts", reason="Decontaminate.contaminated")
+    assert main(["explain", str(chosen), rows["id"][0]]) == 0
+    assert "duplicate of asked.jsonl/q7 (of a benchmark or a base, not of this dataset)" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    row = ledger(chosen).filter(branch="looks", decision="kept").drop_nulls("semantic_similarity").row(0, named=True)
+    assert main(["explain", str(chosen), row["id"]]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"ClusterBalance, cluster {row['cluster']:.6g}: kept" in said
+    assert f"SemanticDedup, semantic_similarity {row['semantic_similarity']:.6g}: kept" in said
+
+
+@pytest.mark.slow
+def test_new_captions_stand_below_the_old_ones_and_have_their_price(chosen: Path) -> None:
+    rows = ledger(chosen).filter(decision="kept", branch="looks")
+    page = (chosen / "report.html").read_text()
+    section = page[page.index('id="before-and-after"') : page.index('id="texts"')]
+    assert section.count('class="before"') == 6
+    assert section.count("A picture of") == 6
+    # Ten tokens in and five out for each caption, by the prices of a million.
+    card = json.loads((chosen / "report.json").read_text())["seen"]["Run"]
+    assert card["cost, in the prices' currency"] == pytest.approx(rows.height * (10 * 100 + 5 * 200) / 1e6)
+    write_report(chosen, price=3600.0)
+    card = json.loads((chosen / "report.json").read_text())
+    hours = card["seen"]["Run"]["worker hours"]
+    assert hours == pytest.approx(card["seconds"] / 3600)
+    assert card["seen"]["Run"]["cost, in the prices' currency"] == pytest.approx(rows.height * 0.002 + 3600 * hours)
 
 
 def test_the_report_says_so_when_dropped_samples_are_gone(out: Path, tmp_path: Path) -> None:
