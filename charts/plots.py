@@ -16,7 +16,8 @@ COLOURS = [f"var(--c{i})" for i in range(8)]
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3], [10, 4], [4, 1], [3, 6]]  # lines differ without colour too
 _AXIS = {
     "labelColor": "var(--soft)", "titleColor": "var(--soft)", "gridColor": "var(--line)", "domainColor": "var(--soft)",
-    "tickColor": "var(--soft)", "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 11, "labelOverlap": True, "titlePadding": 10,
+    "tickColor": "var(--soft)", "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 11, "labelOverlap": True,
+    "titlePadding": 10,
 }  # fmt: skip
 _LEGEND = {"labelColor": "var(--ink)", "titleColor": "var(--soft)", "orient": "top", "title": None, "labelLimit": 180}
 _CONFIG = {"axis": _AXIS, "legend": _LEGEND, "view": {"stroke": None}, "font": "system-ui, sans-serif"}
