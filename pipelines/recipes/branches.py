@@ -31,6 +31,7 @@ from curation.filters import (
     TurnsOutOfOrder,
     WordRepetition,
     Words,
+    WordsPerMegapixel,
 )
 from curation.operator import Operator, Source
 from curation.select import ExactDedup
@@ -117,13 +118,16 @@ def conversations(data: str) -> Branch:
 
 
 # What words must not be in a stage, for one's own corpora, which nobody has filtered. Bounds are the operators' own defaults, each with its
-# provenance there, but for boilerplate, which has none: a fifth of a text in banners and footers is ours. Chosen by looking at what passed
-# without them: captions that were file names and fillers of alternative text, mail with its headers (AlphabeticWords, Gopher's), pages of
-# menus, a refusal. Rules that only fit English (stop words) or whole pages (C4's sentences) are left out.
+# provenance there, but for two that have none and are ours: a fifth of a text in banners and footers, and words on a page. Chosen by
+# looking at what passed without them: captions that were file names and fillers of alternative text, mail with its headers
+# (AlphabeticWords, Gopher's), pages of menus, a refusal. Rules that only fit English (stop words) or whole pages (C4's sentences) are left
+# out.
 _NO_CAPTION = (FileNames(), AltTextFillers())
 OWN_RULES: Mapping[str, tuple[Operator, ...]] = {
     "image_text": (*_NO_CAPTION, StockPhrases(), WordRepetition()),
-    "documents": _NO_CAPTION,
+    # A page to be read holds more text than this. Receipts have 43 words per megapixel and more, nine tenths of the drawings, logos and
+    # plots named after their files less than 28.
+    "documents": (*_NO_CAPTION, WordsPerMegapixel(low=30)),
     "videos": _NO_CAPTION,
     "text": (
         AlphabeticWords(),

@@ -179,8 +179,9 @@ def _groups(used: Sequence[tuple[Corpus, Use]], totals: Mapping[str, float]) -> 
 
 
 def _for_training(chain: Branch, rules: Sequence[Operator]) -> Branch:
-    """A branch of one's own, without what is held out and with the rules for its words."""
-    return replace(chain, nodes=(*(Node(operator=operator) for operator in (HeldOut(), *rules)), *chain.nodes))
+    """A branch of one's own, without what is held out and, once its words are counted, with the rules for them."""
+    words, *rest = chain.nodes
+    return replace(chain, nodes=(Node(operator=HeldOut()), words, *(Node(operator=rule) for rule in rules), *rest))
 
 
 def validation(recipe: Recipe) -> Recipe:
