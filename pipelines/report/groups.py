@@ -62,9 +62,9 @@ def duplicates(survey: Survey, gallery: Gallery, groups: Groups) -> Section | No
         title = f"{gallery.rows[survivor]['branch']}: {node}, group of {sizes[node, survivor]:,}"
         blocks.append(Cards(title=title, cards=cards, folded=not any(card.pictures for card in cards)))
     lead = (
-        "Per node the largest groups and a few chosen at random. Look for samples in one group that you would call different. Similarity is "
-        "in the measure of the node: shingles that two texts share (Jaccard, as MinHash estimates it), detail of two pictures laid onto each "
-        "other, cosine of embeddings. 1 is the same."
+        "Per node the largest groups and a few chosen at random. Look for samples in one group that you would call different. Similarity, "
+        "1 for the same, is in the measure of the node: shingles that two texts share (Jaccard, as MinHash estimates it), detail of two "
+        "pictures laid onto each other, cosine of embeddings."
     )
     return Section(title="Duplicates", lead=lead, blocks=blocks)
 
