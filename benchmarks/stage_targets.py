@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
 
-from mini_corpora import WRITERS, write_corpora  # noqa: E402
+from tests.pipelines.mini_corpora import WRITERS, write_corpora  # noqa: E402
 
 from curation.shards import ShardReader, open_dataset, read_manifest  # noqa: E402
 from pipelines.recipes.corpora import corpora_of  # noqa: E402
