@@ -24,11 +24,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
 
-from tests.pipelines.mini_corpora import WRITERS, write_corpora  # noqa: E402
-
 from curation.shards import ShardReader, open_dataset, read_manifest  # noqa: E402
 from pipelines.recipes.corpora import corpora_of  # noqa: E402
 from pipelines.recipes.stages import stage_shares  # noqa: E402
+from tests.pipelines.mini_corpora import WRITERS, write_corpora  # noqa: E402
 
 # Asked of each stage: so many that one sample of each of the smallest corpora is no noticeable share.
 SAMPLES = {1: 600, 2: 720, 3: 720, 4: 900}
