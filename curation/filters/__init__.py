@@ -61,7 +61,7 @@ from curation.filters.rules import (
     StopWords,
     TopNgram,
 )
-from curation.filters.safety import Nsfw, Watermark
+from curation.filters.safety import Faces, Nsfw, Watermark
 from curation.filters.text import CharacterRatio, Words
 from curation.filters.video import (
     Bitrate,
@@ -118,6 +118,7 @@ __all__ = [
     "EncoderOverflow",
     "Entropy",
     "Exchanges",
+    "Faces",
     "FileNames",
     "FrameRate",
     "Frames",

@@ -1,4 +1,4 @@
-"""Safety filters: pictures nobody should train on, and stamped ones, by heads on an encoder's embedding."""
+"""Safety filters: pictures nobody should train on, stamped ones, and ones of people, by heads on an encoder's embedding."""
 
 from dataclasses import dataclass
 
@@ -29,3 +29,15 @@ class Watermark(HeadScore):
     """
 
     high: float | None = 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faces(HeadScore):
+    """Probability that a picture shows a face, in [0, 1]. Null without media.
+
+    Any linear or MLP head with `output="sigmoid"`, trained on pictures with and without faces. An embedding knows whether
+    there is a face and not where, so that nothing can be blurred by it.
+
+    Source: DataComp, arXiv:2304.14108, finds faces to blur them, by a detector of its own (SCRFD). No default bound: people
+    belong into most corpora, and whether they may is for its owner to say.
+    """

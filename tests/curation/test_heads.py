@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from curation.batch import Batch
-from curation.filters import Aesthetic, Nsfw
+from curation.filters import Aesthetic, Faces, Nsfw, Watermark
 from curation.neural import EncoderSpec, HeadSpec, media_embeddings
 from curation.operator import OperatorError
 from tests.curation import encoder_models as tiny
@@ -77,8 +77,8 @@ def test_score_of_a_sample_is_the_head_of_its_embedding(tmp_path: Path) -> None:
     assert found[1] is None
     assert [found[0], found[2]] == pytest.approx([wanted[0], wanted[2]], abs=1e-5)
     assert batch.counters["embedded"] == 2
-    alone = Nsfw(encoder=encoder, head=head).open()(Batch([tiny.image_sample(2)])).to_list()
-    assert alone == [found[2]]  # the same number whoever stands beside it
+    for kind in (Nsfw, Watermark, Faces):  # the same number whoever stands beside it
+        assert kind(encoder=encoder, head=head).open()(Batch([tiny.image_sample(2)])).to_list() == [found[2]]
 
 
 class _Payload:

@@ -16,7 +16,7 @@ from curation.media.shots import Transition, find_transitions, shots_between
 from curation.media.video import scan_video
 from tests.curation.films import RATE, Film, encode, matched, shot, transitions_of
 
-# Clips of the corpus that are one shot each, looked at one by one.
+# Clips of the corpus that are one shot each: twelve of the frames used of each were looked at side by side.
 ONE_SHOT = (0, 2, 3, 4, 5, 6, 9, 19, 20, 21, 22, 23, 24, 28, 30, 33, 36, 39, 44, 52, 53)
 
 
