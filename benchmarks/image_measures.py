@@ -162,6 +162,8 @@ def main() -> None:
     for name, speed in speeds.items():
         spread = max(seconds[name]) / min(seconds[name])
         print(f"{name:48s} {speed:12,.0f} /s/core   spread {spread:.2f}")
+    both = 1 / sum(1 / speed for name, speed in speeds.items() if name.startswith("header: "))
+    print(f"{'header: from bytes to the four measures':48s} {both:12,.0f} /s/core")
     compare(samples, encoded, speeds)
     if options.json:
         with open(options.json, "w") as file:
