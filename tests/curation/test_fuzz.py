@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from curation.media.decode import decode_image
-from curation.media.disposable import _leans_nothing
+from curation.media.disposable import _is_whole, _leans_nothing
 from curation.media.excerpt import clip_reference, excerpt_reference
 from curation.media.formats import DEMUXERS, IMAGES, sniff
 from curation.media.headers import exif_orientation, read_header
@@ -237,7 +237,21 @@ def test_mutated_clips_are_scanned_or_refused(seed: bytes, changes: list[tuple[f
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60), st.sampled_from([0, 1, 2, 4]))
 def test_packets_of_any_bytes_are_judged(data: bytes, length_bytes: int) -> None:
-    assert _leans_nothing(memoryview(data), length_bytes) in (True, False)
+    assert _leans_nothing(data, length_bytes) in (True, False)
+    assert _is_whole(data, length_bytes) in (True, False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4), st.integers(0, 200), st.integers(5, 20))
+def test_packets_are_whole_until_something_is_missing(units: list[bytes], place: int, length: int) -> None:
+    units = [unit.replace(b"\0", b"\7") for unit in units]  # as an encoder leaves them, and more so
+    data = b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
+    assert _is_whole(data, 4)
+    assert not _is_whole(data[:-1], 4)
+    assert not _is_whole(data + b"\7", 4)
+    begin = 4 + place % len(units[0])
+    holed = data[:begin] + bytes(length) + data[begin + length :]
+    assert not _is_whole(holed, 4)
 
 
 @settings(max_examples=150, deadline=None)
