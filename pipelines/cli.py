@@ -148,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
     synth.add_argument(
         "--defects", type=float, default=0.05, help="share of planted defects, recorded in truth.jsonl (%(default)s)"
     )
+    synth.add_argument("--small", action="store_true", help="scenes and clips of few patches, quick to learn from")
     return top
 
 

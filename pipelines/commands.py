@@ -276,7 +276,9 @@ def synth(options: argparse.Namespace) -> int:
     """Write the synthetic corpora."""
     from curation.sources.synthetic import write_synthetic
 
-    counts = write_synthetic(options.directory, samples=options.samples, seed=options.seed, defects=options.defects)
+    counts = write_synthetic(
+        options.directory, samples=options.samples, seed=options.seed, defects=options.defects, small=options.small
+    )
     console.print(f"{options.directory}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
     return 0
 

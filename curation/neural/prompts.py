@@ -69,3 +69,6 @@ QUESTIONS = Prompt(
     ),
     max_tokens=384,
 )
+PICTURE = Prompt(
+    name="picture", text="Describe the picture.", max_tokens=96
+)  # what the captioner that comes along is taught

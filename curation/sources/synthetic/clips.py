@@ -14,8 +14,7 @@ from PIL import Image, ImageDraw
 from curation.sources.synthetic.scenes import COLOURS, FORMS, GROUNDS, draw_shape
 
 FPS = 8
-SIDE = 112
-_WIDTH = 30
+SIDE, SMALL_SIDE = 112, 56
 # A fixed quantiser and no CPU-specific shortcuts: rate control by quality gave other bytes in one clip of five.
 _X264 = {"qp": "26", "preset": "veryfast", "x264-params": "cpu-independent=1:threads=1:lookahead-threads=1"}
 _DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
@@ -25,7 +24,7 @@ _DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 class Clip:
     """A shape that moves across in a direction until `stop`; times in seconds, multiples of half a second.
 
-    lane: pixel row or column that it moves along.
+    lane: pixel row or column that it moves along. side: of the picture, in pixels.
     """
 
     colour: str
@@ -35,6 +34,7 @@ class Clip:
     lane: int
     stop: float
     duration: float
+    side: int = SIDE
 
     @property
     def name(self) -> str:
@@ -48,17 +48,19 @@ class Clip:
         return f"{moves} and stops after {self.stop:.1f} seconds."
 
 
-def make_clip(rng: random.Random) -> Clip:
+def make_clip(rng: random.Random, side: int = SIDE) -> Clip:
     """A clip of 2 to 6 seconds; it stops at least half a second before the end."""
+    border = 20 * side // SIDE
     half_seconds = rng.randint(4, 12)
     return Clip(
         colour=rng.choice(list(COLOURS)),
         form=rng.choice(FORMS),
         ground=rng.choice(list(GROUNDS)),
         direction=rng.choice(list(_DIRECTIONS)),
-        lane=rng.randint(20, SIDE - 20),
+        lane=rng.randint(border, side - border),
         stop=rng.randint(2, half_seconds - 1) / 2,
         duration=half_seconds / 2,
+        side=side,
     )
 
 
@@ -76,14 +78,15 @@ def questions(clip: Clip, rng: random.Random) -> list[tuple[str, str]]:
 def draw_frames(clip: Clip) -> list[np.ndarray]:
     """The frames, uint8 [rows, columns, 3]."""
     dx, dy = _DIRECTIONS[clip.direction]
-    margin, moving = _WIDTH // 2 + 2, round(clip.stop * FPS)
-    path = SIDE - 2 * margin
+    width = 30 * clip.side // SIDE
+    margin, moving = width // 2 + 2, round(clip.stop * FPS)
+    path = clip.side - 2 * margin
     frames: list[np.ndarray] = []
     for number in range(round(clip.duration * FPS)):
         way = path * min(1.0, number / moving)
-        image = Image.new("RGB", (SIDE, SIDE), GROUNDS[clip.ground])
+        image = Image.new("RGB", (clip.side, clip.side), GROUNDS[clip.ground])
         x, y = (margin + _along(way, path, step) if step else clip.lane for step in (dx, dy))
-        draw_shape(ImageDraw.Draw(image), clip.form, clip.colour, x=x, y=y, width=_WIDTH)
+        draw_shape(ImageDraw.Draw(image), clip.form, clip.colour, x=x, y=y, width=width)
         frames.append(np.asarray(image))
     return frames
 

@@ -3,7 +3,7 @@
 import json
 import random
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,15 @@ _SCHEMA = pa.schema(
 _GROUP_ROWS = 256
 
 
-def write_synthetic(directory: str, *, samples: int, seed: int = 0, defects: float = 0.05) -> dict[str, int]:
+def write_synthetic(
+    directory: str,
+    *,
+    samples: int,
+    seed: int = 0,
+    defects: float = 0.05,
+    small: bool = False,
+    shares: Mapping[str, float] = SHARES,
+) -> dict[str, int]:
     """Write five corpora and the truth about them; the same bytes for the same arguments and library versions.
 
         image_text-*.parquet   scenes: id, image, text, texts, license, source_url, file_name
@@ -48,6 +56,8 @@ def write_synthetic(directory: str, *, samples: int, seed: int = 0, defects: flo
         samples: how many in all.
         seed: another seed is another world.
         defects: share of samples that something is wrong with, 0 to 1.
+        small: scenes and clips of few patches, for a model that learns from them on a CPU.
+        shares: of the samples, per corpus; one that is not named is written without samples.
 
     Returns:
         Samples per corpus.
@@ -60,7 +70,7 @@ def write_synthetic(directory: str, *, samples: int, seed: int = 0, defects: flo
         *folder.glob("videos-*.tar"),
     ):
         old.unlink()  # a smaller corpus must not keep files of a larger one
-    world = World(seed=seed, defects=defects, counts=_counts(samples))
+    world = World(seed=seed, defects=defects, counts=_counts(samples, shares), small=small)
     truth: list[dict[str, str]] = []
     for corpus in ("image_text", "documents"):
         _write_images(folder, world, corpus, truth)
@@ -72,12 +82,12 @@ def write_synthetic(directory: str, *, samples: int, seed: int = 0, defects: flo
     return dict(world.counts)
 
 
-def _counts(samples: int) -> dict[str, int]:
+def _counts(samples: int, shares: Mapping[str, float]) -> dict[str, int]:
     """Samples per corpus by share; they add up to the whole."""
     counts: dict[str, int] = {}
     share, given = 0.0, 0
-    for corpus, part in SHARES.items():
-        share += part
+    for corpus in SHARES:
+        share += shares.get(corpus, 0.0)
         counts[corpus] = round(share * samples) - given
         given += counts[corpus]
     return counts
@@ -142,7 +152,7 @@ def _image_row(world: World, corpus: str, index: int, truth: list[dict[str, str]
 def draw(world: World, corpus: str, index: int) -> tuple[bytes, list[str]]:
     """The encoded picture of a flawless sample, and its captions."""
     if corpus == "image_text":
-        scene = scenes.make_scene(world.rng(corpus, index))
+        scene = world.scene(index)
         return scenes.encode_jpeg(scenes.draw_scene(scene)), scenes.captions(scene)
     page = make_page(world.rng(corpus, index))
     return scenes.encode_png(page.image), [page.text]
@@ -152,7 +162,7 @@ def _swapped(world: World, corpus: str, index: int) -> str:
     """The caption of something that is not in the corpus, and differs from the right one."""
 
     def make(rng: random.Random) -> str:
-        return scenes.captions(scenes.make_scene(rng))[0] if corpus == "image_text" else clips.make_clip(rng).caption
+        return scenes.captions(world.draw_scene(rng))[0] if corpus == "image_text" else world.draw_clip(rng).caption
 
     right = make(world.rng(corpus, index))
     others = (make(world.rng(corpus, index, f"swapped {attempt}")) for attempt in range(100))
@@ -173,7 +183,7 @@ def _video_members(world: World, index: int, truth: list[dict[str, str]]) -> Ite
     defect = world.defect("videos", index)
     shown = world.original("videos", index) if defect == "exact_duplicate" else index
     _record(truth, "videos", index, defect, of=shown if shown != index else -1)
-    clip = clips.make_clip(world.rng("videos", shown))
+    clip = world.clip(shown)
     video = clips.encode_mp4(clips.draw_frames(clip))
     caption = clip.caption
     if defect == "swapped_caption":

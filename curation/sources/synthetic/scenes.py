@@ -1,16 +1,17 @@
 """Scenes: coloured shapes on a plain ground, with captions and questions that follow from where they stand.
 
-Everything that is asked for spans at least one 14-pixel patch: shapes are 26 or 48 pixels wide, cells 56.
+Everything that is asked for spans at least one 14-pixel patch: shapes are 26 or 48 pixels wide, cells 56; in small scenes 14 or 24, and
+28.
 """
 
 import io
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from PIL import Image, ImageDraw
 
-CELL = 56
 COLOURS = {
     "red": (214, 39, 40),
     "green": (44, 160, 44),
@@ -23,13 +24,32 @@ COLOURS = {
 }
 FORMS = ("circle", "square", "triangle")
 GROUNDS = {"white": (250, 250, 250), "grey": (205, 205, 210), "pink": (250, 225, 230), "mint": (220, 245, 232)}
-WIDTHS = {"small": 26, "large": 48}
+WIDTH_NAMES = ("small", "large")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SceneStyle:
+    """How scenes are laid out: width of a cell and of a shape by its size, in pixels; least and most cells along a side; most shapes.
+
+    by_colour: shapes are named in the order of COLOURS, and not in any, so that a caption holds nothing that the picture does not.
+    """
+
+    cell: int = 56
+    sides: tuple[int, int] = (2, 4)
+    most: int = 4
+    widths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"small": 26, "large": 48}))
+    by_colour: bool = False
+
+
+STANDARD = SceneStyle()
+# A quarter of the patches: what a model of a million weights learns to describe in minutes.
+SMALL = SceneStyle(cell=28, sides=(2, 3), most=3, widths=MappingProxyType({"small": 14, "large": 24}), by_colour=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A shape in a cell of the scene; x and y are its centre in pixels. Colours are unique in a scene."""
+    """A shape in a cell of the scene; x and y are its centre and width its extent in pixels. Colours are unique in a scene."""
 
     colour: str
     form: str
@@ -38,6 +58,7 @@ class Shape:
     row: int
     x: int
     y: int
+    width: int
 
     @property
     def name(self) -> str:
@@ -55,19 +76,24 @@ class Scene:
     shapes: tuple[Shape, ...]
 
 
-def make_scene(rng: random.Random) -> Scene:
-    """One to four shapes on 2 x 2 up to 4 x 4 cells."""
-    columns, rows = rng.randint(2, 4), rng.randint(2, 4)
-    cells = rng.sample([(column, row) for column in range(columns) for row in range(rows)], rng.randint(1, 4))
+def make_scene(rng: random.Random, style: SceneStyle = STANDARD) -> Scene:
+    """One to `most` shapes on a grid of cells."""
+    columns, rows = rng.randint(*style.sides), rng.randint(*style.sides)
+    places = [(column, row) for column in range(columns) for row in range(rows)]
+    cells = rng.sample(places, rng.randint(1, style.most))
     colours = rng.sample(list(COLOURS), len(cells))
     shapes: list[Shape] = []
     for colour, (column, row) in zip(colours, cells, strict=True):
-        size = rng.choice(("small", "large"))
-        slack = (CELL - WIDTHS[size]) // 2 - 2
-        x, y = (CELL * at + CELL // 2 + rng.randint(-slack, slack) for at in (column, row))
-        shapes.append(Shape(colour=colour, form=rng.choice(FORMS), size=size, column=column, row=row, x=x, y=y))
+        size = rng.choice(WIDTH_NAMES)
+        width = style.widths[size]
+        slack = max(0, (style.cell - width) // 2 - 2)
+        x, y = (style.cell * at + style.cell // 2 + rng.randint(-slack, slack) for at in (column, row))
+        form = rng.choice(FORMS)
+        shapes.append(Shape(colour=colour, form=form, size=size, column=column, row=row, x=x, y=y, width=width))
+    if style.by_colour:
+        shapes.sort(key=lambda shape: list(COLOURS).index(shape.colour))
     ground = rng.choice(list(GROUNDS))
-    return Scene(width=columns * CELL, height=rows * CELL, ground=ground, shapes=tuple(shapes))
+    return Scene(width=columns * style.cell, height=rows * style.cell, ground=ground, shapes=tuple(shapes))
 
 
 def draw_scene(scene: Scene) -> Image.Image:
@@ -75,7 +101,7 @@ def draw_scene(scene: Scene) -> Image.Image:
     image = Image.new("RGB", (scene.width, scene.height), GROUNDS[scene.ground])
     canvas = ImageDraw.Draw(image)
     for shape in scene.shapes:
-        draw_shape(canvas, shape.form, shape.colour, x=shape.x, y=shape.y, width=WIDTHS[shape.size])
+        draw_shape(canvas, shape.form, shape.colour, x=shape.x, y=shape.y, width=shape.width)
     return image
 
 

@@ -60,10 +60,12 @@ def _about_scene(world: World, rng: random.Random) -> dict[str, Any] | None:
     index = _flawless(world, "image_text", rng)
     if index is None:
         return None
-    scene = scenes.make_scene(world.rng("image_text", index))
+    scene = world.scene(index)
     asked = scenes.questions(scene, rng)[: rng.randint(1, 3)]
     if rng.random() < 0.3:
-        asked.insert(0, ("Describe the picture.", scenes.captions(scene)[0]))
+        described = ("Describe the picture.", scenes.captions(scene)[0])
+        # In a small world alone: what is asked after it could be read off it, and nothing would be learnt from the picture.
+        asked = [described] if world.small else [described, *asked]
     system = _SYSTEM if rng.random() < 0.3 else ""
     return {"image": [_file("image_text", index)], "conversations": _messages(asked, first="<image>\n", system=system)}
 
@@ -72,7 +74,7 @@ def _about_two_scenes(world: World, rng: random.Random) -> dict[str, Any] | None
     first, second = (_flawless(world, "image_text", rng) for _ in range(2))
     if first is None or second is None:
         return None
-    left, right = (len(scenes.make_scene(world.rng("image_text", i)).shapes) for i in (first, second))
+    left, right = (len(world.scene(index).shapes) for index in (first, second))
     answer = "Both have the same number." if left == right else f"The {'first' if left > right else 'second'} one."
     return {
         "image": [_file("image_text", first), _file("image_text", second)],
@@ -96,7 +98,7 @@ def _about_clip(world: World, rng: random.Random) -> dict[str, Any] | None:
     index = _flawless(world, "videos", rng)
     if index is None:
         return None
-    asked = clips.questions(clips.make_clip(world.rng("videos", index)), rng)
+    asked = clips.questions(world.clip(index), rng)
     return {"video": [_file("videos", index)], "conversations": _messages(asked, first="<video>\n")}
 
 
@@ -104,7 +106,7 @@ def _beside_clip(world: World, rng: random.Random) -> dict[str, Any] | None:
     index = _flawless(world, "videos", rng)
     if index is None:
         return None
-    clip = clips.make_clip(world.rng("videos", index))
+    clip = world.clip(index)
     return {
         "video": [_file("videos", index)],
         "stream": True,

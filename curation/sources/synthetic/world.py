@@ -4,6 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from curation.sources.synthetic import clips, scenes
 from curation.sources.synthetic.defects import DEFECTS
 
 # File types of the corpora with media.
@@ -12,11 +13,12 @@ SUFFIXES = {"image_text": "jpg", "documents": "png", "videos": "mp4"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What there is: sizes of the corpora, and for every sample its randomness and its defect."""
+    """What there is: sizes of the corpora, and for every sample its randomness and its defect. small: scenes and clips of few patches."""
 
     seed: int
     defects: float
     counts: Mapping[str, int]
+    small: bool = False
 
     def rng(self, corpus: str, index: int, use: str = "content") -> random.Random:
         """Randomness of one sample."""
@@ -31,6 +33,22 @@ class World:
         """The nearest flawless sample before this one (the one a duplicate copies), or after it, or itself."""
         before, after = range(index - 1, -1, -1), range(index + 1, self.counts[corpus])
         return next((i for i in (*before, *after) if not self.defect(corpus, i)), index)
+
+    def scene(self, index: int) -> scenes.Scene:
+        """What the picture of a flawless sample of image_text shows."""
+        return self.draw_scene(self.rng("image_text", index))
+
+    def clip(self, index: int) -> clips.Clip:
+        """What a flawless sample of videos shows."""
+        return self.draw_clip(self.rng("videos", index))
+
+    def draw_scene(self, rng: random.Random) -> scenes.Scene:
+        """Any scene of this world."""
+        return scenes.make_scene(rng, scenes.SMALL if self.small else scenes.STANDARD)
+
+    def draw_clip(self, rng: random.Random) -> clips.Clip:
+        """Any clip of this world."""
+        return clips.make_clip(rng, clips.SMALL_SIDE if self.small else clips.SIDE)
 
 
 def name_of(corpus: str, index: int) -> str:

@@ -1,0 +1,154 @@
+"""Vision: the captioner's vision encoder, trained contrastively with phrases about small scenes, patch by patch.
+
+A picture is like a phrase if one of its patches is: so every patch learns to say what stands there, which is what a language
+model then reads. (With the mean of the patches it took ten times the pictures.)
+
+Shapes: B pictures of a step, P patches, E vision width, F phrases, D width of the common space.
+
+Source: FILIP, arXiv:2111.07783 (late interaction of patches and words); SigLIP, arXiv:2303.15343 (each pair by itself).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from curation.sources.synthetic import scenes
+from curation.sources.synthetic.facts import RELATIONS
+from model.attention import Segments
+from model.config import VisionConfig
+from model.geometry import Grid
+from model.rope import media_coordinates
+from model.vision import PatchEmbedding, VisionEncoder
+from model.visuals import patchify
+
+WIDTH = 256
+_WORDS = 5  # of the longest phrase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long and how fast. Steps of `batch` fresh pictures, so that nothing is ever seen twice."""
+
+    steps: int = 3000
+    batch: int = 32
+    rate: float = 2e-3
+    seed: int = 0
+
+
+def all_phrases() -> list[str]:
+    """Everything that may be said of a scene in a few words."""
+    colours, pairs = scenes.COLOURS, itertools.permutations(scenes.COLOURS, 2)
+    return [
+        *(f"{colour} {form}" for colour in colours for form in scenes.FORMS),
+        *(f"{size} {colour}" for size in scenes.WIDTH_NAMES for colour in colours),
+        *(f"{ground} background" for ground in scenes.GROUNDS),
+        *(f"{number} shapes" for number in scenes.NUMBERS[1 : scenes.SMALL.most + 1]),
+        *(f"{one} {where} {other}" for one, other in pairs for where in RELATIONS),
+    ]
+
+
+def phrases_of(scene: scenes.Scene) -> list[str]:
+    """Those that are so."""
+    pairs = itertools.permutations(scene.shapes, 2)
+    return [
+        *(shape.name for shape in scene.shapes),
+        *(f"{shape.size} {shape.colour}" for shape in scene.shapes),
+        f"{scene.ground} background",
+        f"{scenes.NUMBERS[len(scene.shapes)]} shapes",
+        *(f"{one.colour} {scenes.relation(one, other)} {other.colour}" for one, other in pairs),
+    ]
+
+
+class PhraseEncoder(nn.Module):
+    """Phrases of a few words to unit vectors: their words in order, through two layers."""
+
+    def __init__(self, phrases: Sequence[str]) -> None:
+        super().__init__()
+        words = sorted({word for phrase in phrases for word in phrase.split()})
+        numbers = {word: number for number, word in enumerate(words, 1)}
+        rows = [[numbers[word] for word in phrase.split()] for phrase in phrases]
+        self.register_buffer("ids", torch.tensor([row + [0] * (_WORDS - len(row)) for row in rows]))
+        self.words = nn.Embedding(len(words) + 1, 48)
+        self.layers = nn.Sequential(nn.Linear(48 * _WORDS, 256), nn.GELU(), nn.Linear(256, WIDTH))
+
+    def forward(self) -> Tensor:
+        """F D."""
+        return F.normalize(self.layers(self.words(self.ids).flatten(1)), dim=1)
+
+
+class Likeness(nn.Module):
+    """How much pictures are like phrases, as log-odds."""
+
+    def __init__(self, encoder: VisionEncoder, phrases: Sequence[str]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.project = nn.Linear(encoder.config.hidden, WIDTH)
+        self.phrases = PhraseEncoder(phrases)
+        self.scale, self.bias = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(-7.0))
+
+    def forward(self, drawn: Sequence[scenes.Scene]) -> Tensor:
+        """B F."""
+        pixels = [np.asarray(scenes.draw_scene(scene))[None] for scene in drawn]
+        patches = torch.from_numpy(np.concatenate([patchify(one, patch=14, merge=1) for one in pixels]))
+        media = [(Grid(1, one.shape[1] // 14, one.shape[2] // 14), 1) for one in pixels]
+        lengths = [grid.patches for grid, _ in media]
+        features = self.encoder(patches, media_coordinates(media), Segments.of(lengths))
+        like = (self.project(features) @ self.phrases().T) * self.scale.exp()  # P F
+        owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        peak = torch.full((len(lengths), like.shape[1]), -torch.inf)
+        peak = peak.scatter_reduce(0, owner[:, None].expand_as(like), like.detach(), "amax")
+        mass = torch.zeros_like(peak).index_add(0, owner, (like - peak[owner]).exp())
+        return mass.log() + peak + self.bias
+
+
+def fan_in(module: nn.Module) -> None:
+    """Random weights by the width of what comes in. At these widths a deviation of 0.02 is so small that it takes hundreds of steps to
+    grow out of.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Linear | PatchEmbedding):
+            last = name.endswith(("out_proj", "fc2", "o_proj", "down_proj"))  # what is added to the residual
+            nn.init.normal_(part.weight, std=(0.4 if last else 1.0) * part.weight[0].numel() ** -0.5)
+
+
+def train(config: VisionConfig, settings: Training) -> VisionEncoder:
+    """Train an encoder from nothing."""
+    torch.manual_seed(settings.seed)
+    phrases = all_phrases()
+    places = {phrase: place for place, phrase in enumerate(phrases)}
+    encoder = VisionEncoder(config)
+    fan_in(encoder)
+    model, rng = Likeness(encoder, phrases), random.Random(f"vision {settings.seed}")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    recent: list[float] = []
+    for step in range(settings.steps):
+        share = min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = settings.rate * share
+        drawn = [scenes.make_scene(rng, scenes.SMALL) for _ in range(settings.batch)]
+        drawn.sort(key=lambda scene: (scene.height, scene.width))  # pictures of a size are one call of the attention
+        wanted = torch.zeros(len(drawn), len(phrases))
+        for row, scene in enumerate(drawn):
+            wanted[row, [places[phrase] for phrase in phrases_of(scene)]] = 1
+        found = model(drawn)
+        loss = F.binary_cross_entropy_with_logits(found, wanted, reduction="sum") / len(drawn)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        recent.append(float(((found > 0) == (wanted > 0)).all(dim=1).float().mean()))
+        if (step + 1) % 100 == 0:
+            right = sum(recent[-100:]) / 100
+            print(
+                f"vision: step {step + 1}/{settings.steps}  loss {float(loss):.3f}  all right {right:.1%}", flush=True
+            )
+    return encoder
