@@ -60,7 +60,7 @@ def train(directory: Path, work: Path, settings: Training) -> None:
     for stage, steps in settings.steps.items():
         before = run_stage(stage, work, before, steps=steps, seed=settings.seed)
     model, processor = VideoLLaMA3.from_pretrained(before / "model"), Processor.from_pretrained(before / "model")
-    model.save_pretrained(directory, processor, dtype=torch.bfloat16)
+    model.save_pretrained(directory, processor, dtype=torch.float16)
 
 
 def write_corpora(directory: Path, settings: Training) -> None:
