@@ -10,38 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
+import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from curation.neural import Caption, OwnModel, Request
-from curation.neural.prompts import PICTURE
-from curation.sources.synthetic import scenes
-from curation.sources.synthetic.facts import KINDS, shares
-from model import Processor, VideoLLaMA3
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for examples
 
-
-def unseen(count: int, seed: int) -> list[scenes.Scene]:
-    """Small scenes of this seed."""
-    rng = random.Random(f"unseen scenes {seed}")
-    return [scenes.make_scene(rng, scenes.SMALL) for _ in range(count)]
-
-
-def captions_of(drawn: Sequence[scenes.Scene], spec: OwnModel) -> list[str]:
-    """What the captioner says of each."""
-    pictures = [scenes.encode_jpeg(scenes.draw_scene(scene)) for scene in drawn]
-    requests = [
-        Request(text=PICTURE.text, media=(("image", "jpeg", one),), max_tokens=PICTURE.max_tokens) for one in pictures
-    ]
-    texts = [""] * len(drawn)
-    for number, answer in spec.load().answers(requests, beat=lambda _: None, counts=Counter()):
-        texts[number] = answer.text if isinstance(answer, Caption) else ""
-    return texts
+from curation.neural import OwnModel  # noqa: E402
+from curation.sources.synthetic import scenes  # noqa: E402
+from curation.sources.synthetic.facts import KINDS, shares  # noqa: E402
+from examples.closed_loop import describe, unseen  # noqa: E402
+from model import Processor, VideoLLaMA3  # noqa: E402
 
 
 def untrained(spec: OwnModel, directory: str) -> OwnModel:
@@ -67,12 +50,12 @@ def main() -> None:
         for seed in options.seeds:
             drawn = unseen(options.scenes, seed)
             began = time.process_time()
-            found["captioner"].append(shares(drawn, captions_of(drawn, spec)))
+            found["captioner"].append(shares(drawn, describe(drawn, spec)))
             print(f"seed {seed}: {len(drawn) / (time.process_time() - began):.0f} captions per CPU-second", flush=True)
             right = [scenes.captions(scene)[0] for scene in drawn]
             found["chance"].append(shares(drawn, [*right[1:], right[0]]))
             few = drawn[:100]
-            found["untrained"].append(shares(few, captions_of(few, random_weights)))
+            found["untrained"].append(shares(few, describe(few, random_weights)))
     print(f"{'':<12}" + "".join(f"{kind:>12}" for kind in KINDS))
     for name, seeds in found.items():
         print(f"{name:<12}" + "".join(f"{sum(one[kind] for one in seeds) / len(seeds):>12.1%}" for kind in KINDS))
