@@ -1,13 +1,12 @@
-"""Four stages: a tiny model from random weights through all four, and what it then knows of held-out pictures and clips.
+"""Four stages: a tiny model through all four, and what it then knows of held-out pictures and clips.
 
-    python benchmarks/four_stages.py --yes [--out DIR] [--samples 6000] [--steps 300 1200 1500 1500] [--seeds 0]
+    python benchmarks/four_stages.py --yes [--out DIR] [--seeds 0 1] [--share 1.0] [--json FILE]
 
-Synthetic corpora of one seed are curated and trained on, stage by stage; others of another seed are only asked. After
-stage 3 every question about pictures is asked, after stage 4 every one about clips too. Each form of question stands
-beside chance, which is always giving its commonest answer. As it is, it takes some hours of one core;
---samples 500 --held-out 150 --asked 20 --steps 10 60 50 40 is a trial of a minute or two. An interrupted run goes on where
-it was: everything below DIR resumes by itself. Without --yes it only says what it would do, so that running all
-benchmarks does not start it.
+It is the captioner's training (`examples.assets.captioner`), a seed each: a small synthetic world is curated and trained on, stage
+by stage; another one is only asked. After stage 3 every question about pictures is asked, after stage 4 those about clips too. Each
+form of question stands beside chance, which is always giving its commonest answer. A seed takes some 40 minutes of one core; --share
+0.02 is a trial of a minute or two. An interrupted run goes on where it was: everything below DIR resumes by itself. Without --yes it
+only says what it would do, so that running all benchmarks does not start it.
 """
 
 from __future__ import annotations
@@ -19,62 +18,64 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("stage1", "stage2", "stage3", "stage4")
+sys.path.insert(0, str(ROOT))  # for examples
+
+from curation.sources.synthetic import write_synthetic  # noqa: E402
+from examples.assets import captioner, recipes  # noqa: E402
+
 HELD_OUT_SEED = 1_000_003
-ASKED = {"stage3": ("conversations", "image_text", "documents"), "stage4": ("conversations", "videos", "image_text")}
+ASKED = ("stage3", "stage4")
 
 
-def call(*command: str) -> None:
-    print("$", *command[2:], flush=True)
-    subprocess.run([sys.executable, *command], check=True, cwd=ROOT)
+def call(*command: str) -> str:
+    """Run a module of ours; what it prints."""
+    print("$", *command, flush=True)
+    return subprocess.run(
+        [sys.executable, "-m", *command], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
-def curate(stage: str, data: Path, out: Path) -> None:
-    if (out / "manifest.json").is_file():
-        return
-    call(
-        "-m", "pipelines", "run", stage, "--data", str(data), "--out", str(out), "--executor", "local", "--workers", "1"
-    )
-
-
-def synthesise(directory: Path, samples: int, seed: int) -> None:
-    if not (directory / "truth.jsonl").is_file():
-        call("-m", "pipelines", "synth", str(directory), "--samples", str(samples), "--seed", str(seed))
-
-
-def train(stage: str, shards: Path, out: Path, before: Path | None, steps: int, seed: int) -> None:
-    init = ("--init", str(before)) if before else ("--model", "tiny")
-    flags = ("--steps", str(steps), "--save-every", "200", "--seed", str(seed))
-    call("-m", "trainer", "run", stage, "--shards", str(shards), "--out", str(out), *init, *flags)
+def held_out(out: Path, samples: int) -> Path:
+    """Shards of a world that nothing is trained on, with nothing wrong in it."""
+    data, shards = out / "held_out", out / "asked"
+    if not (shards / "manifest.json").is_file():
+        write_synthetic(
+            str(data), samples=samples, seed=HELD_OUT_SEED, defects=0.0, small=True, shares=captioner.SHARES
+        )
+        recipe = f"{recipes.__file__}:asked"
+        call("pipelines", "run", recipe, "--data", str(data), "--out", str(shards), "--executor", "local")
+    return shards
 
 
 def ask(stage: str, run: Path, shards: Path, samples: int) -> list[dict[str, Any]]:
-    """Scores by form of question of the branches of a stage."""
-    command = [sys.executable, "-m", "trainer", "eval", str(run), "--shards", str(shards), "--stage", stage]
-    done = subprocess.run(
-        [*command, "--answers", "--samples", str(samples), "--json"],
-        check=True,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+    """Scores by form of question."""
+    command = ("trainer", "eval", str(run), "--shards", str(shards), "--stage", stage)
+    found = json.loads(call(*command, "--answers", "--samples", str(samples), "--json")).get("answers", [])
+    about_clips = ("When does", "Which way", "What happens")
+    return [row for row in found if stage == "stage4" or not row["form"].startswith(about_clips)]
+
+
+def one_seed(out: Path, shards: Path, options: argparse.Namespace, seed: int) -> dict[str, list[dict[str, Any]]]:
+    """Train with one seed and ask."""
+    whole, work = captioner.Training(seed=seed), out / f"seed{seed}"
+    settings = replace(
+        whole,
+        samples=max(300, round(whole.samples * options.share)),
+        vision=replace(whole.vision, steps=max(10, round(whole.vision.steps * options.share)), seed=seed),
+        steps={stage: max(5, round(steps * options.share)) for stage, steps in whole.steps.items()},
     )
-    return [row for row in json.loads(done.stdout).get("answers", []) if row["branch"] in ASKED[stage]]
-
-
-def one_seed(out: Path, options: argparse.Namespace, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Train the four stages with one seed and ask."""
-    before: Path | None = None
+    captioner.write_corpora(work / "data", settings)
+    before = captioner.begin(work / "begin", settings)
     answers: dict[str, list[dict[str, Any]]] = {}
-    for stage, steps in zip(STAGES, options.steps, strict=True):
-        run = out / f"seed{seed}" / stage
-        train(stage, out / stage, run, before, steps, seed)
+    for stage, steps in settings.steps.items():
+        before = captioner.run_stage(stage, work, before, steps=steps, seed=seed)
         if stage in ASKED:
-            answers[stage] = ask(stage, run, out / "asked", options.asked)
-        before = run
+            answers[stage] = ask(stage, before, shards, options.asked)
     return answers
 
 
@@ -103,23 +104,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--yes", action="store_true", help="start it")
     parser.add_argument("--out", type=Path, default=Path("four_stages"))
-    parser.add_argument("--samples", type=int, default=6000)
-    parser.add_argument("--held-out", type=int, default=900, help="samples of the corpora that are only asked")
-    parser.add_argument("--asked", type=int, default=120, help="samples of each branch that are asked")
-    parser.add_argument("--steps", type=int, nargs=4, default=[300, 1200, 1500, 1500], metavar="N")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of the steps and samples that make the shipped weights"
+    )
+    parser.add_argument("--held-out", type=int, default=1500, help="samples of the world that is only asked")
+    parser.add_argument("--asked", type=int, default=400, help="samples of each branch that are asked")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not options.yes:
-        print(f"four_stages: would train {sum(options.steps):,} steps for {len(options.seeds)} seeds; add --yes")
+        steps = sum(captioner.Training().steps.values()) * options.share
+        print(f"four_stages: would train {steps:,.0f} steps for {len(options.seeds)} seeds; add --yes")
         return
     started, out = time.perf_counter(), options.out.resolve()
-    synthesise(out / "data", options.samples, 0)
-    synthesise(out / "held_out", options.held_out, HELD_OUT_SEED)
-    for stage in STAGES:
-        curate(stage, out / "data", out / stage)
-    curate("demo", out / "held_out", out / "asked")  # everything of it, unmixed
-    answers = [one_seed(out, options, seed) for seed in options.seeds]
+    shards = held_out(out, options.held_out)
+    answers = [one_seed(out, shards, options, seed) for seed in options.seeds]
     rows = [row for stage in ASKED for row in table(stage, [found[stage] for found in answers])]
     print(f"{len(options.seeds)} seeds, {(time.perf_counter() - started) / 60:.0f} minutes")
     if options.json:

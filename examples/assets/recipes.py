@@ -32,3 +32,8 @@ def stage4(data: str) -> Recipe:
     weights = {"videos": 0.25, "conversations": 0.4, "image_text": 0.35}
     branches = (videos(data), conversations(data), image_text(data))
     return Recipe(stage="stage4", branches=branches, mixture=Mixture(weights=weights))
+
+
+def asked(data: str) -> Recipe:
+    """Everything with questions, unmixed: what a held-out world is asked by."""
+    return Recipe(stage="stage3", branches=(conversations(data), videos(data)))
