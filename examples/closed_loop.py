@@ -30,9 +30,8 @@ from pipelines.recipe import Branch, Recipe, branch
 CAPTIONER = OwnModel(path="shipped:captioner", batch=50)
 ENCODER = EncoderSpec.shipped()
 NOISE = 0.8  # share of the samples that something is wrong with
-FIT = (
-    0.65  # least cosine of a picture and its caption: of right ones 1 % lie below 0.75, of swapped ones 1 % above 0.56
-)
+# Least cosine of a picture and its caption: of right ones 1 % lie below 0.75, of swapped ones 1 % above 0.56.
+FIT = 0.65
 
 _PICTURES = (NormalizeTurns(), AspectRatio(high=3.0), ShortSide(low=56), Decodable())
 
