@@ -61,7 +61,7 @@ def _about_scene(world: World, rng: random.Random) -> dict[str, Any] | None:
     if index is None:
         return None
     scene = world.scene(index)
-    asked = scenes.questions(scene, rng)[: rng.randint(1, 3)]
+    asked: Exchange = scenes.questions(scene, rng)[: rng.randint(1, 3)]
     if rng.random() < 0.3:
         described = ("Describe the picture.", scenes.captions(scene)[0])
         # In a small world alone: what is asked after it could be read off it, and nothing would be learnt from the picture.
