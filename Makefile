@@ -49,7 +49,7 @@ $(STAGE_NUMBERS:%=train%): $(READY)
 stats: $(READY)  ## shard statistics: OUT=dir
 	$(BIN)/vl3-curate stats $(OUT)
 
-assets: $(READY)  ## train the small encoder and its head that come along (some 40 minutes on one core)
+assets: $(READY)  ## train the small encoder, head and captioner that come along (some 90 minutes on one core)
 	$(BIN)/python -m examples.assets all
 
 bench: $(READY)  ## benchmarks of this machine, see docs/benchmarks.md
