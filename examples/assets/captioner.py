@@ -32,7 +32,7 @@ class Training:
     captions: int = 4_000  # as text
     vision: vision.Training = field(default_factory=vision.Training)
     steps: Mapping[str, int] = field(
-        default_factory=lambda: {"words": 150, "stage1": 500, "stage2": 900, "stage3": 600, "stage4": 500}
+        default_factory=lambda: {"words": 100, "stage1": 300, "stage2": 900, "stage3": 500, "stage4": 400}
     )
     seed: int = 0
 
