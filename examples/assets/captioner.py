@@ -32,7 +32,7 @@ class Training:
     captions: int = 4_000  # as text
     vision: vision.Training = field(default_factory=vision.Training)
     steps: Mapping[str, int] = field(
-        default_factory=lambda: {"words": 100, "stage1": 300, "stage2": 700, "stage3": 450, "stage4": 350}
+        default_factory=lambda: {"words": 80, "stage1": 200, "stage2": 500, "stage3": 350, "stage4": 300}
     )
     seed: int = 0
 
