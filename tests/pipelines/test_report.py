@@ -16,7 +16,7 @@ from run_checks import ledger
 
 from charts import Bounds
 from pipelines.plan import Plan
-from pipelines.report import write_report
+from pipelines.report import overview, write_report
 from pipelines.report.contents import repetition
 from pipelines.report.material import Material
 from pipelines.report.sketch import Sketch
@@ -76,6 +76,35 @@ def test_the_card_and_the_mixture_equal_the_ledger(out: Path, seen: dict) -> Non
         assert line["text tokens"] == mine["text_tokens"].sum()
         assert line["after pruning"] == mine["visual_tokens_kept"].sum()
         assert line["of samples"] == pytest.approx(mine.height / kept.height, abs=1e-6)
+        tokens = [(t["text_tokens"] + t["visual_tokens_kept"]).sum() for t in (mine, kept)]
+        assert line["of tokens"] == pytest.approx(tokens[0] / tokens[1], abs=1e-6)
+    for title, said, column in (("Licences", "licence", "licence"), ("Origins", "source", "source")):
+        counted = dict(kept.with_columns(pl.col(column).fill_null("")).group_by(column).len().iter_rows())
+        table = seen["Licences and origins"][title]
+        assert {line[said]: line["samples in the shards"] for line in table} == {
+            name or "not stated": count for name, count in counted.items()
+        }
+
+
+@pytest.mark.slow
+def test_the_balance_of_shards_equals_the_ledger(chosen: Path) -> None:
+    """Bytes are those of the files; samples and tokens are summed over the ledger's rows by shard."""
+    seen = json.loads((chosen / "report.json").read_text())["seen"]
+    kept = ledger(chosen).filter(decision="kept")
+    length = pl.col("text_tokens") + pl.col("visual_tokens_kept")
+    by_shard = (
+        kept.group_by("shard").agg(pl.len().alias("samples"), length.sum().alias("language tokens")).sort("shard")
+    )
+    files = [chosen / "shards" / name for name in by_shard["shard"]]
+    assert len(files) > 2
+    wanted = {name: by_shard[name].to_list() for name in ("samples", "language tokens")}
+    wanted["megabytes"] = [path.stat().st_size / 1e6 for path in files]
+    for line in seen["Shards"]["Balance"]:
+        values = wanted.pop(line["per shard"])
+        assert (line["smallest"], line["largest"]) == pytest.approx((min(values), max(values)))
+        assert line["mean"] == pytest.approx(sum(values) / len(values))
+    assert not wanted
+    assert [line["samples"] for line in seen["Shards"]["Shards"]] == by_shard["samples"].to_list()
 
 
 def test_scores_equal_the_ledger(out: Path, seen: dict) -> None:
@@ -87,8 +116,9 @@ def test_scores_equal_the_ledger(out: Path, seen: dict) -> None:
         values = rows.filter(branch=branch).drop_nulls(score)
         assert facts["measured"] == values.height
         assert facts["in the shards"] == values.filter(decision="kept").height
-        median = np.quantile(values[score].to_numpy(), 0.5, method="inverted_cdf")
-        assert facts["quantiles"]["50 %"] == median
+        for share, value in facts["quantiles"].items():
+            wanted = np.quantile(values[score].to_numpy(), float(share.split()[0]) / 100, method="inverted_cdf")
+            assert value == pytest.approx(wanted, rel=1e-12), (title, share)
         bounds = material.bounds(branch, score)
         assert bounds is not None
         assert (facts["low"], facts["high"]) == (bounds.low, bounds.high)
@@ -226,7 +256,7 @@ def chosen(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from curation.sources import JsonlSource, ParquetSource
     from curation.transforms import Recaption
     from pipelines.plan import make_plan
-    from pipelines.recipe import Recipe, branch
+    from pipelines.recipe import Recipe, ShardLimits, branch
 
     work = tmp_path_factory.mktemp("chosen")
     pictures = pl.concat([pl.read_parquet(path) for path in sorted(corpora.glob("image_text-*.parquet"))]).filter(
@@ -257,7 +287,8 @@ def chosen(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         Decontaminate(benchmark=JsonlSource(f"{work}/asked.jsonl", id="id"), probes=(SharedWords(),)),
     )  # fmt: skip
     try:
-        run(make_plan(Recipe(stage="stage2", branches=(looks, texts)), work / "out"), workers=0, quiet=True)
+        recipe = Recipe(stage="stage2", branches=(looks, texts), shards=ShardLimits(samples=5))
+        run(make_plan(recipe, work / "out"), workers=0, quiet=True)
     finally:
         server.kill()
     return work / "out"
@@ -330,11 +361,11 @@ def test_new_captions_stand_below_the_old_ones_and_have_their_price(chosen: Path
     # Ten tokens in and five out for each caption, by the prices of a million.
     card = json.loads((chosen / "report.json").read_text())["seen"]["Run"]
     assert card["cost, in the prices' currency"] == pytest.approx(rows.height * (10 * 100 + 5 * 200) / 1e6)
-    write_report(chosen, price=3600.0)
-    card = json.loads((chosen / "report.json").read_text())
-    hours = card["seen"]["Run"]["worker hours"]
-    assert hours == pytest.approx(card["seconds"] / 3600)
-    assert card["seen"]["Run"]["cost, in the prices' currency"] == pytest.approx(rows.height * 0.002 + 3600 * hours)
+    material = Material.open(chosen, price=3600.0)
+    (facts,) = overview.card(material, survey(material)).blocks
+    hours = facts.facts()["worker hours"]
+    assert hours == pytest.approx(material.run["seconds"] / 3600)
+    assert facts.facts()["cost, in the prices' currency"] == pytest.approx(rows.height * 0.002 + 3600 * hours)
 
 
 def test_the_report_says_so_when_dropped_samples_are_gone(out: Path, tmp_path: Path) -> None:
