@@ -127,7 +127,7 @@ def main() -> None:
         for ranks in options.ranks:
             one = replace(stage, step_packs=2 * ranks, alike=ranks)
             plan, seconds = timed(lambda one=one, dataset=dataset: make_plan(dataset, one, FLOPS, seed=0, epoch=0))
-            summary = summarise(plan, ranks)
+            summary = summarise([plan], ranks)
             chance = replace(plan, flops=np.random.default_rng(0).permutation(plan.flops))
             figures[f"{name}, {ranks} ranks"] = row = {
                 "samples": len(plan.samples), "packs": plan.num_packs, "fill": summary["fill"],

@@ -35,6 +35,7 @@ class Encoded:
     merges: np.ndarray  # M int64
     keep: np.ndarray  # Q bool
     kinds: tuple[Kind, ...]
+    sizes: tuple[tuple[int, int], ...] = ()  # M, height and width in pixels before resizing, where they are known
 
     def __post_init__(self) -> None:
         num_tokens, num_patches, num_media = len(self.tokens), len(self.patches), len(self.grids)

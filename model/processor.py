@@ -100,6 +100,7 @@ class Processor:
             merges=np.array([medium.merge for medium in media], np.int64),
             keep=np.concatenate([np.zeros(0, bool), *(medium.keep.ravel() for medium in media)]),
             kinds=tuple(medium.geometry.kind for medium in media),
+            sizes=tuple((medium.geometry.height, medium.geometry.width) for medium in media),
         )
 
     def visual_tokens(self, media: Sequence[Medium]) -> list[int]:

@@ -34,13 +34,16 @@ from trainer.world import World
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a run is: `step` steps are done, of them `epoch_step` in the present epoch; under which plan."""
+    """How far a run is: `step` steps are done, of them `epoch_step` in the present stretch of the present epoch; under
+    which plan.
+    """
 
     stage: str
     plan: str
     seed: int
     step: int = 0
     epoch: int = 0
+    stretch: int = 0
     epoch_step: int = 0
     skipped: int = 0
     failures: int = 0
@@ -79,6 +82,9 @@ class Saver:
         self.keep = keep
         self.milestones = milestones
         self._world = world
+        if world.first:  # what a killed run was writing
+            for unfinished in directory.glob(".step_*.tmp"):
+                shutil.rmtree(unfinished)
         self._pending: tuple[Future[Any], Path, int] | None = None
         # Its own group, so that saving never waits in line with the step's reductions.
         group = dist.new_group(backend="gloo") if world.mesh is not None else None

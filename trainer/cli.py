@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.errors import ContractError, RunError, UsageError
-from trainer.stages import STAGES
+from trainer.stages import LONG, STAGES
 
 CHANGES = (
     "pack_tokens",
     "pack_patches",
     "step_packs",
+    "mixture_by",
     "step_tokens",
     "step_samples",
     "epochs",
@@ -29,7 +30,6 @@ CHANGES = (
     "spike",
     "average",
     "half_moments",
-    "shrink",
     "lora",
 )  # values of a stage that a flag may replace
 
@@ -129,9 +129,19 @@ def _stage_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--average", type=float, metavar="DECAY", help="keep and hand over averaged weights")
     command.add_argument("--half-moments", action="store_true", default=None, help="AdamW's moments in bf16")
     command.add_argument(
-        "--shrink", action="store_true", default=None, help="see media that exceed a pack at a lower resolution"
+        "--long",
+        nargs="+",
+        choices=LONG,
+        help="how media that exceed a pack are seen, the first that fits (default: the sample is left out)",
     )
     command.add_argument("--lora", type=int, metavar="RANK", help="train low-rank additions to the language model")
+    command.add_argument(
+        "--rate",
+        action="append",
+        default=[],
+        metavar="COMPONENT=RATE",
+        help="peak learning rate of vision, projector or language; 0 freezes it",
+    )
     command.add_argument(
         "--repeat",
         action="append",
@@ -139,10 +149,20 @@ def _stage_flags(command: argparse.ArgumentParser) -> None:
         metavar="BRANCH=TIMES",
         help="how often an epoch shows a branch (default: 1)",
     )
+    command.add_argument(
+        "--mix",
+        action="append",
+        default=[],
+        metavar="BRANCH=SHARE",
+        help="share of the epoch of every branch, instead of --repeat",
+    )
+    command.add_argument("--mix-by", dest="mixture_by", choices=["tokens", "samples"], help="(default: tokens)")
 
 
 def _run_flags(run: argparse.ArgumentParser) -> None:
     """Flags that change no order of samples."""
+    run.add_argument("--vision", metavar="CKPT", help="take its vision encoder (the 7B starts from the 2B's)")
+    run.add_argument("--prefetch", type=int, default=0, metavar="BLOCKS", help="gather weights so many blocks ahead")
     run.add_argument("--milestones", type=int, default=0, metavar="STEPS", help="keep every checkpoint at a multiple")
     run.add_argument("--replicas", type=int, default=1, help="copies of the model, each sharded over its own ranks")
     run.add_argument("--deterministic", action="store_true", help="the same bits every time, also on a GPU")
@@ -154,20 +174,26 @@ def _run_flags(run: argparse.ArgumentParser) -> None:
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
     """Values of the stage that flags replace."""
     changes = {name: getattr(options, name) for name in CHANGES if getattr(options, name) is not None}
+    changes |= {"long": tuple(options.long)} if options.long else {}
     if options.repeat:
-        changes["repeats"] = dict(_repeat(text) for text in options.repeat)
+        changes["repeats"] = dict(_number_of(text, "--repeat text=0.5") for text in options.repeat)
+    if options.mix:
+        changes["mixture"] = dict(_number_of(text, "--mix text=0.2") for text in options.mix)
+    if options.rate:
+        changes["rates"] = dict(_number_of(text, "--rate language=1e-5") for text in options.rate)
     return changes
 
 
-def _repeat(text: str) -> tuple[str, float]:
-    name, found, times = text.rpartition("=")
+def _number_of(text: str, example: str) -> tuple[str, float]:
+    """NAME=NUMBER."""
+    name, found, number = text.rpartition("=")
     try:
-        if not found or float(times) < 0:
+        if not found or not 0 <= float(number) < float("inf"):
             raise ValueError
-        return name, float(times)
+        return name, float(number)
     except ValueError:
         raise UsageError(
-            f"--repeat {text}: wanted BRANCH=TIMES with a number of at least 0, for example --repeat text=0.5"
+            f"{example.split()[0]} {text}: wanted a name and a number of at least 0, for example {example}"
         ) from None
 
 
@@ -178,6 +204,7 @@ def _parallel(options: argparse.Namespace) -> Any:
         recompute_vision=options.recompute in ("vision", "all"),
         recompute_language=options.recompute in ("language", "all"),
         compile=options.compile,
+        prefetch=getattr(options, "prefetch", 0),
     )
 
 
@@ -192,6 +219,7 @@ def _run(options: argparse.Namespace) -> None:
             out=options.out,
             init=options.init,
             model=options.model,
+            vision=options.vision,
             steps=options.steps,
             seed=options.seed,
             workers=options.workers,
@@ -214,26 +242,25 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from dataclasses import replace
-
     from model.config import ModelConfig
-    from trainer.dataset import open_shards
-    from trainer.fit import shrink_media
+    from trainer.dataset import open_catalogue
     from trainer.flops import flop_model
     from trainer.mirror import local_dataset
-    from trainer.plan import make_plan, with_step_size
-    from trainer.stages import PRESETS, stage_for
+    from trainer.mixture import with_repeats
+    from trainer.plan import epoch_plans, with_step_size
+    from trainer.stages import PRESETS, stage_for, with_changes
     from trainer.start import processor_of, read_config
     from trainer.summary import describe_summary, summarise
 
     source = options.init or options.model or "tiny"
     config = ModelConfig.preset(source) if source in PRESETS else read_config(Path(source))
-    stage = replace(stage_for(options.stage, width=config.language.hidden, source=source), **_changes(options))
+    stage = with_changes(stage_for(options.stage, width=config.language.hidden, source=source), _changes(options))
     processor = processor_of(source)
     places = [local_dataset(place, rules=stage.rules, processor=processor) for place in options.shards]
-    flops, dataset = flop_model(config, stage), shrink_media(open_shards(places, stage.rules), stage)
-    stage = with_step_size(stage, dataset, flops, seed=options.seed)
-    summary = summarise(make_plan(dataset, stage, flops, seed=options.seed, epoch=0), options.world_size)
+    flops, catalogue = flop_model(config, stage), open_catalogue(places, stage.rules)
+    stage = with_repeats(stage, catalogue)
+    stage = with_step_size(stage, catalogue, flops, seed=options.seed)
+    summary = summarise(epoch_plans(catalogue, stage, flops, seed=options.seed, epoch=0), options.world_size)
     print(json.dumps(summary, indent=1) if options.json else describe_summary(summary))
 
 

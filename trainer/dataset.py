@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curation.shards import counted_with, index_path, open_dataset, read_index
+from curation.shards import ShardEntry, counted_with, index_path, open_dataset, read_index
 from model.geometry import Grid, Medium, VisualRules, plan_grids
 from trainer.errors import ContractError, UsageError
 
@@ -47,63 +48,109 @@ class Dataset:
     visual_tokens: np.ndarray  # N, before pruning
     frame_squares: np.ndarray  # N
     exact: np.ndarray  # N bool
-    budget: np.ndarray | None = None  # N, visual tokens that a sample may have in place of the rules'; 0: the rules'
+    max_tokens: np.ndarray | None = None  # N, a sample's own value in place of the rules'; 0: the rules'
+    max_frames: np.ndarray | None = None  # N, the same
 
     def __len__(self) -> int:
         return len(self.shard)
 
 
 def open_shards(directories: Sequence[Path], rules: VisualRules, *, tokenizer: str | None = None) -> Dataset:
-    """Read the indexes of finished datasets; counts made for other pixel rules are made again from the sizes.
+    """Every sample of finished datasets; see `open_catalogue`, which training reads stretch by stretch."""
+    return open_catalogue(directories, rules, tokenizer=tokenizer).read()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Catalogue:
+    """The shards of one or more datasets as their manifests name them; indexes are read when they are asked for, so that
+    what is in memory does not grow with the number of samples. digest names the indexes and the rules to count for.
+    """
+
+    directories: tuple[Path, ...]
+    shards: tuple[Path, ...]
+    sha256: tuple[str, ...]  # of the index of each shard; "" is not checked
+    samples: np.ndarray  # of each shard, int64
+    totals: Mapping[str, Mapping[str, int]]  # branch -> samples, tokens (kept ones), as the manifests count them
+    rules: VisualRules
+    tokenizer: str | None
+    digest: str
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Their names; a branch's number is its place."""
+        return tuple(self.totals)
+
+    def read(self, shards: Sequence[int] | None = None) -> Dataset:
+        """The samples of some shards, or of all. Counts made for other pixel rules are made again from the sizes.
+
+        Raises:
+            ContractError: an index is not the one of its manifest, or was counted so that it cannot be counted again.
+        """
+        tables = [self._read(number) for number in (range(len(self.shards)) if shards is None else shards)]
+        return Dataset(
+            directories=self.directories,
+            shards=self.shards,
+            branches=self.branches,
+            rules=self.rules,
+            digest=self.digest,
+            **{name: np.concatenate([table[name] for table in tables]) for name in tables[0]},
+        )
+
+    def _read(self, number: int) -> dict[str, np.ndarray]:
+        path = self.shards[number]
+        table = _checked_index(path, self.sha256[number])
+        _check_tokenizer(path, counted_with(table), self.tokenizer)
+        columns = _columns(table, self.rules, path)
+        columns["branch"] = _number(columns.pop("branch"), self.branches, path)
+        columns["shard"] = np.full(table.num_rows, number, np.int32)
+        return columns
+
+
+def open_catalogue(directories: Sequence[Path], rules: VisualRules, *, tokenizer: str | None = None) -> Catalogue:
+    """Read the manifests of finished datasets.
 
     Args:
         tokenizer: digest of the tokenizer to train with; None takes the counts on trust.
 
     Raises:
-        UsageError: a directory holds no finished dataset.
-        ContractError: an index is missing or is not the one of its manifest, or was counted so that it cannot be
-            counted again.
+        UsageError: a directory holds no finished dataset, or there are no samples. ContractError: an index is missing.
     """
-    shards: list[Path] = []
-    tables: list[dict[str, np.ndarray]] = []
-    names: list[str] = []
-    digests: list[str] = [rules.digest()]
+    found: list[tuple[Path, ShardEntry]] = []
+    totals: dict[str, Counter[str]] = {}  # in the order of the datasets
     for directory in directories:
         try:
             manifest, paths = open_dataset(directory)
         except (FileNotFoundError, ValueError) as error:
             raise UsageError(str(error)) from error
-        for path, entry in zip(paths, manifest.shards, strict=True):
-            table = _checked_index(path, entry.index_sha256)
-            _check_tokenizer(path, counted_with(table), tokenizer)
-            columns = _columns(table, rules, path)
-            columns["branch"] = _number(columns.pop("branch"), names)
-            columns["shard"] = np.full(table.num_rows, len(shards), np.int32)
-            shards.append(path)
-            digests.append(entry.index_sha256)
-            tables.append(columns)
-    if not sum(len(table["shard"]) for table in tables):
+        found += zip(paths, manifest.shards, strict=True)
+        for name, counts in sorted(item for item in manifest.branches.items() if item[1].get("samples", 1)):
+            tokens = counts.get("text_tokens", 0) + counts.get("visual_tokens_kept", 0)
+            totals.setdefault(name, Counter()).update(samples=counts.get("samples", 0), tokens=tokens)
+    if lost := next((index_path(path) for path, _ in found if not index_path(path).is_file()), None):
+        raise ContractError(
+            f"{lost}: not there, but the manifest names its shard. Copy the dataset again, or curate again"
+        )
+    samples = np.array([entry.samples for _, entry in found], np.int64)
+    if not samples.sum():
         raise UsageError(
             f"{', '.join(map(str, directories))}: the shards hold no samples. Curate again with looser bounds"
         )
-    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    return Dataset(
+    sha256 = tuple(entry.index_sha256 for _, entry in found)
+    return Catalogue(
         directories=tuple(directories),
-        shards=tuple(shards),
-        branches=tuple(names),
+        shards=tuple(path for path, _ in found),
+        sha256=sha256,
+        samples=samples,
+        totals=totals,
         rules=rules,
-        digest=hashlib.sha256("\n".join(digests).encode()).hexdigest()[:32],
-        **joined,
+        tokenizer=tokenizer,
+        digest=hashlib.sha256("\n".join([rules.digest(), *sha256]).encode()).hexdigest()[:32],
     )
 
 
 def _checked_index(path: Path, sha256: str) -> pa.Table:
     """The index of a shard, if it is the one that the manifest names."""
     index = index_path(path)
-    if not index.is_file():
-        raise ContractError(
-            f"{index}: not there, but the manifest names its shard. Copy the dataset again, or curate again"
-        )
     found = hashlib.sha256(index.read_bytes()).hexdigest()
     if sha256 and found != sha256:
         raise ContractError(
@@ -198,8 +245,11 @@ def _squares(grid: Grid) -> int:
     return grid.frames * (grid.rows * grid.columns) ** 2
 
 
-def _number(values: np.ndarray, names: list[str]) -> np.ndarray:
-    """Branch names as numbers; names not seen yet are appended to `names`."""
+def _number(values: np.ndarray, names: Sequence[str], path: Path) -> np.ndarray:
+    """Branch names as their numbers in `names`."""
     found, inverse = np.unique(values.astype(str), return_inverse=True)
-    names.extend(name for name in found.tolist() if name not in names)
+    if unknown := sorted(set(found.tolist()) - set(names)):
+        raise ContractError(
+            f"{path}: its index names branch {', '.join(unknown)}, which its manifest does not. Copy the dataset again"
+        )
     return np.array([names.index(name) for name in found.tolist()], np.int16)[inverse]

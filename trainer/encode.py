@@ -16,20 +16,24 @@ class StageEncoder:
     def __init__(self, processor: Processor, rules: VisualRules) -> None:
         self.processor = replace(processor, rules=rules)
 
-    def __call__(self, sample: StoredSample, *, max_tokens: int | None = None) -> Encoded:
-        """Encode one sample; any error is the sample's own."""
-        return encode_stored(self.processor, sample, max_tokens=max_tokens)
+    def __call__(
+        self, sample: StoredSample, *, max_tokens: int | None = None, max_frames: int | None = None
+    ) -> Encoded:
+        """Encode one sample, under other limits of the rules if given; any error is the sample's own."""
+        given = {"max_tokens": max_tokens, "max_frames": max_frames}
+        limits = {name: value for name, value in given.items() if value is not None}
+        rules = replace(self.processor.rules, **limits)
+        return encode_stored(replace(self.processor, rules=rules) if limits else self.processor, sample)
 
 
-def encode_stored(processor: Processor, sample: StoredSample, *, max_tokens: int | None = None) -> Encoded:
-    """Tokens and patches of a stored sample; `max_tokens` replaces the visual budget."""
+def encode_stored(processor: Processor, sample: StoredSample) -> Encoded:
+    """Tokens and patches of a stored sample."""
     media = list(zip(sample.fields["media"], sample.media, strict=True))
     return processor(
         sample.fields["turns"],
         images=[data for medium, data in media if medium["kind"] == "image"],
         videos=[data for medium, data in media if medium["kind"] == "video"],
         kinds=[medium["kind"] for medium, _ in media],
-        max_tokens=max_tokens,
         seed=sample.key,
     )
 

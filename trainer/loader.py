@@ -35,8 +35,10 @@ SAMPLE_ERRORS = (ArithmeticError, AttributeError, EOFError, LookupError, OSError
 class Encoder(Protocol):
     """Turns a stored sample into tokens and patches; `trainer.encode.StageEncoder` is the one."""
 
-    def __call__(self, sample: StoredSample, *, max_tokens: int | None = None) -> Encoded:
-        """Encode one sample, with another visual budget if given; any of SAMPLE_ERRORS says that it cannot be."""
+    def __call__(
+        self, sample: StoredSample, *, max_tokens: int | None = None, max_frames: int | None = None
+    ) -> Encoded:
+        """Encode one sample, under other limits of the rules if given; any of SAMPLE_ERRORS says that it cannot be."""
         ...
 
 
@@ -91,7 +93,7 @@ class PackReader(TorchDataset[LoadedPack]):
         for sample, stored, shard in self._read(self.plan.pack(number)) if number != FILLER else ():
             try:
                 with _deadline(self.seconds):
-                    one = self.encoder(stored, **self._budget(sample))
+                    one = self.encoder(stored, **self._limits(sample))
                 one = _cut_text(one, int(self.plan.dataset.length[sample]), self.plan.stage.pack_tokens)
             except SAMPLE_ERRORS as error:
                 failures.append(
@@ -128,10 +130,12 @@ class PackReader(TorchDataset[LoadedPack]):
             found.update(zip(mine.tolist(), ((one, path) for one in stored), strict=True))
         return ((int(sample), *found[int(sample)]) for sample in samples)
 
-    def _budget(self, sample: int) -> dict[str, int]:
-        """The visual budget of a sample that was given one of its own."""
-        budget = self.plan.dataset.budget
-        return {"max_tokens": int(budget[sample])} if budget is not None and budget[sample] else {}
+    def _limits(self, sample: int) -> dict[str, int]:
+        """The rules of a sample that was given its own."""
+        tokens, frames = self.plan.dataset.max_tokens, self.plan.dataset.max_frames
+        if tokens is None or frames is None or not tokens[sample]:
+            return {}
+        return {"max_tokens": int(tokens[sample]), "max_frames": int(frames[sample])}
 
     def _check(self, sample: int, encoded: Encoded, key: str, shard: Path) -> None:
         """What was planned must be what came: otherwise packs overflow and costs are wrong on every rank."""

@@ -74,7 +74,7 @@ class Meter:
                 flops=launched.flops,
                 peak=self._peak,
                 skipped=run.progress.skipped,
-                branches=run.dataset.branches,
+                branches=run.catalogue.branches,
             )
             self.log.write(line)
 

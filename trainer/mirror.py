@@ -13,9 +13,10 @@ import os
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from trainer.encode import encode_stored
 from trainer.errors import ContractError, UsageError
 from trainer.shard_file import stored_sample
 
+INDEX_VERSION = 2  # raise it when indexes or manifests of mirrors change
+COUNTED = ("text_tokens", "visual_tokens", "visual_tokens_kept")
 MAX_MEMBER = 4 << 30  # bytes; a header that declares more is no sample
 
 
@@ -50,7 +53,7 @@ def local_dataset(place: str | Path, *, rules: VisualRules, processor: Processor
         return directory
     if processor is None:
         raise UsageError(f"{directory}: plain tars are counted with the model's tokenizer. Give --model or --init")
-    return _plain(tars, rules, processor)
+    return _plain(tars, rules, replace(processor, rules=rules))
 
 
 def cache_directory() -> Path:
@@ -97,15 +100,18 @@ def _remote(url: str) -> Path:
 def _plain(tars: Sequence[Path], rules: VisualRules, processor: Processor) -> Path:
     counted = {"rules": asdict(rules), "tokenizer": processor.tokenizer.digest()}
     facts = [(str(tar.resolve()), tar.stat().st_size, tar.stat().st_mtime_ns) for tar in tars]
-    target = cache_directory() / hashlib.sha256(json.dumps([facts, counted]).encode()).hexdigest()[:32]
+    target = cache_directory() / hashlib.sha256(json.dumps([INDEX_VERSION, facts, counted]).encode()).hexdigest()[:32]
     if (target / "manifest.json").is_file():
         return target
     print(f"{tars[0].parent}: {len(tars)} tars without an index; making one in {target}", file=sys.stderr)
     with _made(target) as directory:
+        branches: dict[str, Counter[str]] = defaultdict(Counter)
         entries = [
-            _index_tar(tar, directory / "shards" / f"{n:06d}.tar", processor, counted) for n, tar in enumerate(tars)
+            _index_tar(tar, directory / "shards" / f"{n:06d}.tar", processor, counted, branches)
+            for n, tar in enumerate(tars)
         ]
-        fields: dict[str, Any] = {key: {} for key in ("branches", "mixture", "licences", "origins", "recipe")}
+        fields: dict[str, Any] = {key: {} for key in ("mixture", "licences", "origins", "recipe")}
+        fields["branches"] = {name: dict(branches[name]) for name in sorted(branches)}
         write_manifest(
             directory,
             Manifest(stage="plain", recipe_digest="", seed=0, counted_with=counted, shards=tuple(entries), **fields),
@@ -113,8 +119,12 @@ def _plain(tars: Sequence[Path], rules: VisualRules, processor: Processor) -> Pa
     return target
 
 
-def _index_tar(tar: Path, shard: Path, processor: Processor, counted: dict[str, Any]) -> ShardEntry:
-    """Index one tar by encoding each of its samples once; those that cannot be are left out, and counted on stderr."""
+def _index_tar(
+    tar: Path, shard: Path, processor: Processor, counted: dict[str, Any], branches: Mapping[str, Counter[str]]
+) -> ShardEntry:
+    """Index one tar by encoding each of its samples once; those that cannot be are left out, and counted on stderr.
+    Samples and tokens are added to `branches`.
+    """
     rows, failed, first = [], 0, ""
     for name, members in _samples(tar):
         try:
@@ -123,6 +133,8 @@ def _index_tar(tar: Path, shard: Path, processor: Processor, counted: dict[str, 
             failed, first = failed + 1, first or f"{name}: {error}"
     if failed:
         print(f"{tar}: left out {failed:,} of {failed + len(rows):,} samples; first {first}", file=sys.stderr)
+    for row in rows:
+        branches[row["branch"]].update(samples=1, **{name: row[name] for name in COUNTED})
     write_index(index_path(shard), rows, counted)
     shard.with_name(shard.name + ".url").write_text(f"{tar.resolve()}\n", encoding="utf-8")
     return ShardEntry(
@@ -170,10 +182,12 @@ def _row(name: str, members: list[tuple[str, int, bytes]], processor: Processor)
     stored = stored_sample(key, {n: data for n, _, data in named})
     encoded = encode_stored(processor, stored)
     media = [
-        {**dict.fromkeys(("width", "height", "duration", "fps")), **medium}
+        {"height": size[0], "width": size[1], "duration": None, "fps": None, **medium}
         | {"grid_frames": int(grid[0]), "grid_rows": int(grid[1]), "grid_columns": int(grid[2]), "merge": int(merge)}
         | {"kept": None}
-        for medium, grid, merge in zip(stored.fields["media"], encoded.grids, encoded.merges, strict=True)
+        for medium, grid, merge, size in zip(
+            stored.fields["media"], encoded.grids, encoded.merges, encoded.sizes, strict=True
+        )
     ]
     kinds = {medium["kind"] for medium in media}
     return {

@@ -33,6 +33,8 @@ class Parallel:
 
     recompute_vision, recompute_language: keep only the inputs of blocks, and run them again in the backward pass.
     compile: each block, by `backend`.
+    prefetch: blocks whose weights are gathered ahead of the one that runs; 0 leaves it to FSDP, which gathers one ahead
+    in the backward pass, and in the forward pass as far as the host is ahead of the device.
     bf16: weights and activations in 16 bits, master weights, reduction and optimizer in 32; None is on for GPUs.
     """
 
@@ -41,6 +43,7 @@ class Parallel:
     compile: bool = False
     backend: Any = "inductor"
     bf16: bool | None = None
+    prefetch: int = 0
 
 
 def parallelize(model: VideoLLaMA3, world: World, parallel: Parallel) -> None:
@@ -54,6 +57,9 @@ def parallelize(model: VideoLLaMA3, world: World, parallel: Parallel) -> None:
         _compile([*vision, *language], parallel.backend)
     if world.mesh is not None:
         _shard(model, [*vision, *language], world, parallel)
+        if parallel.prefetch:
+            _prefetch(vision, parallel.prefetch)
+            _prefetch(language, parallel.prefetch)
 
 
 def set_sync(model: nn.Module, *, last: bool) -> None:
@@ -85,3 +91,11 @@ def _shard(model: VideoLLaMA3, blocks: list[nn.Module], world: World, parallel: 
     for block in blocks:
         fully_shard(block, mesh=world.mesh, mp_policy=policy)
     fully_shard(model, mesh=world.mesh, mp_policy=policy, reshard_after_forward=False)
+
+
+def _prefetch(blocks: list[nn.Module], ahead: int) -> None:
+    """Within one component only: a frozen one has no backward pass in which what was gathered would be let go."""
+    for number, block in enumerate(blocks):
+        assert isinstance(block, FSDPModule)
+        block.set_modules_to_forward_prefetch(blocks[number + 1 : number + 1 + ahead])  # pyright: ignore[reportArgumentType]
+        block.set_modules_to_backward_prefetch(blocks[max(0, number - ahead) : number][::-1])  # pyright: ignore[reportArgumentType]

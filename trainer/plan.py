@@ -4,6 +4,9 @@ Nothing in it depends on the number of ranks or workers: a step is a set of pack
 
     draw by mixture -> shuffle shards, then samples -> pack -> sort by cost, deal neighbours together -> shuffle
 
+A large epoch is planned stretch by stretch, each some shards drawn at random and planned by itself when it is reached:
+neither memory nor the time to the first step grows with the number of samples.
+
 Shapes: N samples seen in the epoch, G packs.
 """
 
@@ -11,16 +14,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from trainer.dataset import Dataset
+from trainer.dataset import Catalogue, Dataset
 from trainer.errors import UsageError
+from trainer.fit import fit_media
 from trainer.flops import FlopModel, PackCounts
 from trainer.mixture import draw
 from trainer.packing import pack_windows
-from trainer.stages import Stage
+from trainer.stages import STRETCH, Stage
 
 COST_WINDOW = 64  # steps among which packs are sorted by cost
 SHUFFLE_WINDOW = (
@@ -30,7 +35,7 @@ SHUFFLE_WINDOW = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """One epoch. `dataset` is what was planned for: texts that are longer than a pack are shortened to one.
+    """One stretch of an epoch. `dataset` is what was planned for: texts longer than a pack are shortened to one.
 
     `samples` holds sample numbers pack after pack; pack g is `samples[bounds[g]:bounds[g + 1]]`. Step s is the packs
     s * step_packs ... (the last step may have fewer), neighbours of like cost. `dropped` counts samples left out,
@@ -40,6 +45,7 @@ class Plan:
     dataset: Dataset
     stage: Stage
     epoch: int
+    stretch: int
     digest: str
     samples: np.ndarray  # N
     bounds: np.ndarray  # G+1
@@ -49,12 +55,12 @@ class Plan:
 
     @property
     def num_packs(self) -> int:
-        """Packs of the epoch."""
+        """Packs of the stretch."""
         return len(self.bounds) - 1
 
     @property
     def num_steps(self) -> int:
-        """Steps of the epoch."""
+        """Steps of the stretch."""
         return -(-self.num_packs // self.stage.step_packs)
 
     def pack(self, number: int) -> np.ndarray:
@@ -87,21 +93,57 @@ def share(packs: range, *, rank: int, world: int) -> list[int | None]:
     return [packs[place] if place < len(packs) else None for place in places]
 
 
-def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, epoch: int) -> Plan:
-    """Plan one epoch.
+def stretches(catalogue: Catalogue, stage: Stage, *, seed: int, epoch: int) -> list[list[int]]:
+    """The shards of each stretch of an epoch: in random order, each stretch until it holds `stage.stretch` samples."""
+    if len(catalogue.shards) == 1 or catalogue.samples.sum() <= stage.stretch:
+        return [list(range(len(catalogue.shards)))]
+    order = np.random.default_rng([seed, 4, epoch]).permutation(len(catalogue.shards))
+    before = np.cumsum(catalogue.samples[order]) - catalogue.samples[order]
+    starts = np.flatnonzero(np.diff(before // stage.stretch, prepend=-1))
+    return [sorted(part.tolist()) for part in np.split(order, starts[1:])]
+
+
+def epoch_plans(
+    catalogue: Catalogue, stage: Stage, flops: FlopModel, *, seed: int, epoch: int, first: int = 0
+) -> Iterator[Plan]:
+    """The plans of an epoch, one after the other, from stretch `first` on; one with nothing to train on is left out.
 
     Raises:
-        UsageError: no sample fits a pack.
+        UsageError: no sample of the epoch fits a pack.
     """
-    seen = draw(dataset.branch, dataset.branches, stage.repeats, seed=seed, epoch=epoch)
+    none = None
+    for number, shards in enumerate(stretches(catalogue, stage, seed=seed, epoch=epoch)):
+        if number < first:
+            continue
+        try:
+            dataset = fit_media(catalogue.read(shards), stage)
+            yield make_plan(dataset, stage, flops, seed=seed, epoch=epoch, stretch=number)
+            none = False
+        except NothingToTrainError as error:
+            none = error if none is None else none
+    if none and not first:
+        raise none
+
+
+class NothingToTrainError(UsageError):
+    """No sample fits a pack."""
+
+
+def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, epoch: int, stretch: int = 0) -> Plan:
+    """Plan one stretch of an epoch: all samples of `dataset`.
+
+    Raises:
+        NothingToTrainError: no sample fits a pack.
+    """
+    seen = draw(dataset.branch, dataset.branches, stage.repeats, phase=_phases(dataset.shard, seed), epoch=epoch)
     dataset, cut = shorten_texts(dataset, stage.pack_tokens)
     seen, dropped = _that_fit(dataset, stage, seen)
     if not len(seen):
-        raise UsageError(
+        raise NothingToTrainError(
             f"{stage.name}: none of {len(dataset)} samples can be trained on ({dict(dropped)}). Raise --pack-tokens, "
             "or curate again"
         )
-    seen = seen[_shuffle(dataset.shard[seen], seed=seed, epoch=epoch)]
+    seen = seen[_shuffle(dataset.shard[seen], np.random.default_rng([seed, 2, epoch, stretch]))]
     numbers = pack_windows(
         dataset.length[seen],
         dataset.patches[seen],
@@ -111,7 +153,7 @@ def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, ep
     )
     by_pack = np.argsort(numbers, kind="stable")
     costs = _costs(dataset, flops, seen, numbers)
-    order = _deal(costs, stage, np.random.default_rng([seed, 3, epoch]))
+    order = _deal(costs, stage, np.random.default_rng([seed, 3, epoch, stretch]))
     sizes = np.bincount(numbers)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     samples = seen[by_pack][_ranges(starts[order], sizes[order])]
@@ -119,7 +161,8 @@ def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, ep
         dataset=dataset,
         stage=stage,
         epoch=epoch,
-        digest=plan_digest(dataset, stage, flops, seed),
+        stretch=stretch,
+        digest=plan_digest(dataset.digest, stage, flops, seed),
         samples=samples,
         bounds=np.concatenate([[0], np.cumsum(sizes[order])]),
         flops=costs[order],
@@ -128,18 +171,23 @@ def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, ep
     )
 
 
-def with_step_size(stage: Stage, dataset: Dataset, flops: FlopModel, *, seed: int) -> Stage:
-    """The stage with as many packs per step as hold its `step_tokens` or `step_samples` on the mean of an epoch."""
+def with_step_size(stage: Stage, catalogue: Catalogue, flops: FlopModel, *, seed: int) -> Stage:
+    """The stage with as many packs per step as hold its `step_tokens` or `step_samples` on the mean of a stretch."""
     if not (stage.step_tokens or stage.step_samples):
         return stage
-    plan = make_plan(dataset, replace(stage, step_tokens=0, step_samples=0, step_packs=1), flops, seed=seed, epoch=0)
+    one = replace(stage, step_tokens=0, step_samples=0, step_packs=1)
+    plan = next(epoch_plans(catalogue, one, flops, seed=seed, epoch=0))
     held = plan.dataset.length[plan.samples].sum() if stage.step_tokens else len(plan.samples)
     packs = (stage.step_tokens or stage.step_samples) * plan.num_packs / held
     return replace(stage, step_tokens=0, step_samples=0, step_packs=max(1, round(float(packs))))
 
 
-def plan_digest(dataset: Dataset, stage: Stage, flops: FlopModel, seed: int) -> str:
-    """Name of the order in which samples are seen; a checkpoint can only be resumed under the same."""
+def plan_digest(dataset: str, stage: Stage, flops: FlopModel, seed: int) -> str:
+    """Name of the order in which samples are seen; a checkpoint can only be resumed under the same.
+
+    Args:
+        dataset: digest of the indexes and the rules that they are counted for.
+    """
     order = (
         stage.pack_tokens,
         stage.pack_patches,
@@ -147,9 +195,11 @@ def plan_digest(dataset: Dataset, stage: Stage, flops: FlopModel, seed: int) -> 
         stage.alike,
         stage.window,
         sorted(stage.repeats.items()),
-        stage.shrink,
+        stage.long or False,
     )
-    return hashlib.sha256(repr((dataset.digest, order, flops, seed)).encode()).hexdigest()[:32]
+    if stage.repeats or stage.stretch != STRETCH:  # without them the order is what it was before there were stretches
+        order = (*order, stage.stretch)
+    return hashlib.sha256(repr((dataset, order, flops, seed)).encode()).hexdigest()[:32]
 
 
 def shorten_texts(dataset: Dataset, limit: int) -> tuple[Dataset, np.ndarray]:
@@ -184,9 +234,17 @@ def _that_fit(dataset: Dataset, stage: Stage, seen: np.ndarray) -> tuple[np.ndar
     return seen[reasons == 0], dropped
 
 
-def _shuffle(shard: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+def _phases(shard: np.ndarray, seed: int) -> np.ndarray:
+    """A number in [0, 1) for each sample, the same in whatever stretch and epoch its shard is read."""
+    numbers, sizes = np.unique(shard, return_counts=True)
+    found = [np.random.default_rng([seed, 1, n]).random(size) for n, size in zip(numbers.tolist(), sizes, strict=True)]
+    phases = np.empty(len(shard))
+    phases[np.argsort(shard, kind="stable")] = np.concatenate(found)
+    return phases
+
+
+def _shuffle(shard: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """A permutation: shards in random order, then samples at random among those of neighbouring shards."""
-    random = np.random.default_rng([seed, 2, epoch])
     by_shard = np.argsort(random.permutation(int(shard.max()) + 1)[shard], kind="stable")
     window = np.arange(len(shard)) // SHUFFLE_WINDOW
     return by_shard[np.lexsort((random.random(len(shard)), window))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -96,9 +96,9 @@ class _Local:
         file, pread = self._file, os.pread
         return [pread(file, size, offset) for offset, size in zip(offsets, sizes, strict=True)]
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         if hasattr(self, "_file"):
-            os.close(self._file)
+            close(self._file)  # bound early: modules are gone when the interpreter ends
 
 
 class _Remote:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from model.geometry import VisualRules
 from model.stages import STAGE_RULES
 from trainer.errors import UsageError
 
 COMPONENTS = ("vision", "projector", "language")
+LONG = ("frames", "resolution")  # see trainer.fit
 PRESETS = ("tiny", "2b", "7b")
+STRETCH = 1 << 20  # samples: some 100 MB of columns, a second or two of planning, hours of training
 SMALL_WIDTH = 512  # a language model narrower than this is trained from scratch, with the rates for that
 
 
@@ -27,12 +30,16 @@ class Stage:
     pack holds at most, language tokens and vision patches; a sample that does not fit either is dropped with a
     counted reason. step_packs: packs per step, over all ranks and accumulation. alike: packs of like cost that are
     dealt together, at least the number of ranks for a balanced micro-step. window: samples among which packs are
-    built. warmup: share of the steps. clip: gradient norm, 0 for none; clip_each: of every component by itself.
+    built. stretch: samples that are planned at a time, in whole shards; smaller datasets are one stretch. warmup:
+    share of the steps. clip: gradient norm, 0 for none; clip_each: of every component by itself.
+
+    repeats: how often an epoch shows a branch, 1 where it is not named; or mixture: what share of the epoch each branch
+    is, by tokens or samples, from which the repeats follow.
 
     Options: step_tokens or step_samples give the size of a step instead of step_packs, in language tokens or samples.
     spike: skip steps so many deviations above the last ones, 0 for none. average: decay of a moving average of the
-    weights, which then is what the stage hands over, 0 for none. half_moments: AdamW's moments in bf16. shrink: see media
-    that exceed a pack at a lower resolution instead of leaving the sample out. lora: rank of
+    weights, which then is what the stage hands over, 0 for none. half_moments: AdamW's moments in bf16. long: how a
+    sample whose media exceed a pack is seen, the first of LONG that fits; without one it is left out. lora: rank of
     low-rank additions that train in place of the language model, 0 for none.
 
     Source: the paper's 128 samples per step are some ten packs of 16,384 tokens at its sample lengths; 16 is ours,
@@ -47,6 +54,7 @@ class Stage:
     step_packs: int = 16
     alike: int = 8
     window: int = 1024
+    stretch: int = STRETCH
     warmup: float = 0.03
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
@@ -54,23 +62,29 @@ class Stage:
     clip: float = 1.0
     epochs: int = 1
     repeats: Mapping[str, float] = field(default_factory=dict)
+    mixture: Mapping[str, float] = field(default_factory=dict)
+    mixture_by: Literal["tokens", "samples"] = "tokens"
     step_tokens: int = 0
     step_samples: int = 0
     clip_each: bool = False
     spike: float = 0.0
     average: float = 0.0
     half_moments: bool = False
-    shrink: bool = False
+    long: tuple[str, ...] = ()
     lora: int = 0
 
     def __post_init__(self) -> None:
         if unknown := set(self.rates) - set(COMPONENTS):
             raise UsageError(f"{self.name}: rates name {sorted(unknown)}; components are {', '.join(COMPONENTS)}")
-        for name in ("pack_tokens", "pack_patches", "step_packs", "alike", "window", "epochs"):
+        for name in ("pack_tokens", "pack_patches", "step_packs", "alike", "window", "stretch", "epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{self.name}: {name} is {getattr(self, name)}; it must be at least 1")
         if self.step_tokens and self.step_samples:
             raise UsageError(f"{self.name}: step_tokens and step_samples are both given; give one of them")
+        if self.repeats and self.mixture:
+            raise UsageError(f"{self.name}: repeats and mixture are both given; give one of them")
+        if unknown := set(self.long) - set(LONG):
+            raise UsageError(f"{self.name}: long names {sorted(unknown)}; there are {', '.join(LONG)}")
         if not 0 <= self.average < 1:
             raise UsageError(f"{self.name}: average is {self.average}; a decay is at least 0 and below 1")
 
@@ -136,3 +150,9 @@ def stage_for(name: str, *, width: int, source: str = "") -> Stage:
     if source in PRESETS and not stage.trains("language"):
         stage = replace(stage, rates={**stage.rates, "language": stages["stage2"].rates["language"]})
     return stage
+
+
+def with_changes(stage: Stage, changes: Mapping[str, Any]) -> Stage:
+    """The stage with other values; `rates` names only the components whose rate changes, and 0 freezes one."""
+    rates = {**stage.rates, **changes.get("rates", {})}
+    return replace(stage, **{**changes, "rates": {name: rate for name, rate in rates.items() if rate}})

@@ -89,14 +89,32 @@ def fresh_model(preset: str, *, seed: int) -> tuple[VideoLLaMA3, Processor]:
     return VideoLLaMA3(replace(config, **special)), processor
 
 
-def start(*, init: str | None, model: str | None, seed: int) -> tuple[VideoLLaMA3, Processor]:
+def start(*, init: str | None, model: str | None, vision: str | None, seed: int) -> tuple[VideoLLaMA3, Processor]:
     """What a run begins with: `init` if given, else the preset or the directory named by `model` (tiny if neither is
-    given).
+    given); with the vision encoder of `vision` if that is given.
     """
     source = init or model or "tiny"
-    if source in PRESETS:
-        return fresh_model(source, seed=seed)
-    return read_model(Path(source))
+    built, processor = fresh_model(source, seed=seed) if source in PRESETS else read_model(Path(source))
+    if vision is not None:
+        adopt_vision(built, Path(vision))
+    return built, processor
+
+
+def adopt_vision(model: VideoLLaMA3, path: Path) -> None:
+    """Take over the vision encoder of another checkpoint.
+
+    Source: VideoLLaMA3, arXiv:2501.13106, section 3.3 (the 7B starts from the encoder that the 2B's training adapted).
+
+    Raises:
+        UsageError: it is of another size.
+    """
+    other, _ = read_model(path)
+    if other.config.vision != model.config.vision:
+        raise UsageError(
+            f"--vision {path}: its encoder is {other.config.vision}, this model's is {model.config.vision}. "
+            "Give a checkpoint with an encoder of this size"
+        )
+    model.vision.load_state_dict(other.vision.state_dict())
 
 
 def describe(out: Path, model: VideoLLaMA3, processor: Processor) -> None:

@@ -7,6 +7,7 @@ OUT/processor/      config and tokenizer         OUT/model/            the resul
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -20,20 +21,20 @@ from torch.optim import AdamW
 
 from model import Processor, VideoLLaMA3
 from trainer.checkpoint import Progress, Saver, State, latest, load, read_progress, write_atomically
-from trainer.dataset import Dataset, open_shards
+from trainer.dataset import Catalogue, open_catalogue
 from trainer.encode import StageEncoder, for_stage
 from trainer.errors import RunError, UsageError
-from trainer.fit import shrink_media
 from trainer.flops import FlopModel, flop_model
 from trainer.loader import LoadedPack, PackReader, load_packs, step_numbers
 from trainer.lora import add_lora
 from trainer.meter import Launched, Meter, quarantine, stopped
 from trainer.metrics import MetricsLog
 from trainer.mirror import local_dataset
+from trainer.mixture import with_repeats
 from trainer.optimizer import make_optimizer, rate_share, set_rates, set_trainable, trained_by_name
 from trainer.parallelize import Parallel, parallelize
-from trainer.plan import Plan, make_plan, plan_digest, with_step_size
-from trainer.stages import Stage, stage_for
+from trainer.plan import Plan, epoch_plans, plan_digest, with_step_size
+from trainer.stages import Stage, stage_for, with_changes
 from trainer.start import describe, export, start
 from trainer.step import train_step
 from trainer.update import Average, Guard
@@ -50,6 +51,7 @@ class Settings:
     out: Path
     init: str | None = None
     model: str | None = None
+    vision: str | None = None
     steps: int | None = None
     seed: int = 0
     workers: int = 0
@@ -78,7 +80,7 @@ class Run:
     model: VideoLLaMA3
     processor: Processor
     optimizer: AdamW
-    dataset: Dataset
+    catalogue: Catalogue
     flops: FlopModel
     total: int
     guard: Guard
@@ -122,17 +124,17 @@ def train(settings: Settings) -> Progress:
 
 def prepare(settings: Settings, world: World) -> Run:
     """Everything that the loop needs, read and checked."""
-    model, processor = start(init=settings.init, model=settings.model, seed=settings.seed)
+    model, processor = start(init=settings.init, model=settings.model, vision=settings.vision, seed=settings.seed)
     published = stage_for(settings.stage, width=model.config.language.hidden, source=settings.source)
-    stage = replace(published, **settings.changes)
-    dataset = open_shards(
+    stage = with_changes(published, settings.changes)
+    catalogue = open_catalogue(
         _places(settings, stage, processor, world), stage.rules, tokenizer=processor.tokenizer.digest()
     )
-    dataset = shrink_media(dataset, stage)
     processor = for_stage(processor, stage)
     flops = flop_model(model.config, stage)
-    stage = with_step_size(stage, dataset, flops, seed=settings.seed)
-    digest = plan_digest(dataset, stage, flops, settings.seed)
+    stage = with_repeats(stage, catalogue)
+    stage = with_step_size(stage, catalogue, flops, seed=settings.seed)
+    digest = plan_digest(catalogue.digest, stage, flops, settings.seed)
     if world.first:
         describe(settings.out, model, processor)
         write_atomically(
@@ -149,9 +151,11 @@ def prepare(settings: Settings, world: World) -> Run:
         model=model,
         processor=processor,
         optimizer=make_optimizer(model, stage),
-        dataset=dataset,
+        catalogue=catalogue,
         flops=flops,
-        total=settings.steps if settings.steps is not None else _steps_of_epochs(dataset, stage, flops, settings.seed),
+        total=settings.steps
+        if settings.steps is not None
+        else _steps_of_epochs(catalogue, stage, flops, settings.seed),
         guard=Guard(device=world.device, sigmas=stage.spike),
         average=Average(trained_by_name(model), decay=stage.average) if stage.average else None,
         progress=Progress(
@@ -179,7 +183,7 @@ def _loop(
             run.optimizer,
             packs,
             planned=plan.loss_tokens(epoch_step),
-            branches=len(run.dataset.branches),
+            branches=len(run.catalogue.branches),
             clip=stage.clip,
             clip_each=stage.clip_each,
             world=run.world,
@@ -188,7 +192,13 @@ def _loop(
             stop=bool(stopping),
         )
         took = time.perf_counter() - began
-        run.progress = replace(run.progress, step=run.progress.step + 1, epoch=plan.epoch, epoch_step=epoch_step + 1)
+        done = {
+            "step": run.progress.step + 1,
+            "epoch": plan.epoch,
+            "stretch": plan.stretch,
+            "epoch_step": epoch_step + 1,
+        }
+        run.progress = replace(run.progress, **done)
         quarantine(settings.out, packs)
         if waiting is not None:
             meter.finish(waiting)
@@ -205,11 +215,12 @@ def _loop(
 
 
 def _steps(run: Run) -> Iterator[tuple[Plan, int, list[LoadedPack], float]]:
-    """(plan, step of the epoch, this rank's packs, seconds waited for them) from where the run is to its end."""
+    """(plan, step of its stretch, this rank's packs, seconds waited for them) from where the run is to its end."""
     world, settings = run.world, run.settings
-    epoch, first, left = run.progress.epoch, run.progress.epoch_step, run.total - run.progress.step
+    first, left = run.progress.epoch_step, run.total - run.progress.step
+    plans = _plans(run)
     while left > 0:
-        plan = make_plan(run.dataset, run.stage, run.flops, seed=settings.seed, epoch=epoch)
+        plan = next(plans)
         _report_drops(plan, world)
         steps = list(step_numbers(plan, rank=world.rank, world=world.size, first=first))[:left]
         reader = PackReader(plan, StageEncoder(run.processor, run.stage.rules))
@@ -221,7 +232,15 @@ def _steps(run: Run) -> Iterator[tuple[Plan, int, list[LoadedPack], float]]:
             started = time.perf_counter()
             loaded = [next(packs) for _ in mine]
             yield plan, step, loaded, time.perf_counter() - started
-        epoch, first, left = epoch + 1, 0, left - len(steps)
+        first, left = 0, left - len(steps)
+
+
+def _plans(run: Run) -> Iterator[Plan]:
+    """The plan that the run is in, and all after it."""
+    first = run.progress.stretch
+    for epoch in itertools.count(run.progress.epoch):
+        yield from epoch_plans(run.catalogue, run.stage, run.flops, seed=run.settings.seed, epoch=epoch, first=first)
+        first = 0
 
 
 def _stop_if_needed(run: Run, saver: Saver, meter: Meter) -> None:
@@ -250,19 +269,25 @@ def _resumable(saved: Progress, wanted: Progress, step: Path) -> Progress:
     return saved
 
 
-def _steps_of_epochs(dataset: Dataset, stage: Stage, flops: FlopModel, seed: int) -> int:
-    return sum(make_plan(dataset, stage, flops, seed=seed, epoch=epoch).num_steps for epoch in range(stage.epochs))
+def _steps_of_epochs(catalogue: Catalogue, stage: Stage, flops: FlopModel, seed: int) -> int:
+    """Steps of all epochs; every stretch is planned to count them, so that for 10^9 samples `steps` is better given."""
+    return sum(
+        plan.num_steps
+        for epoch in range(stage.epochs)
+        for plan in epoch_plans(catalogue, stage, flops, seed=seed, epoch=epoch)
+    )
 
 
 def _report_drops(plan: Plan, world: World) -> None:
     """Say what the plan leaves out or cuts: nothing is dropped in silence."""
     if not world.first:
         return
-    head = f"plan: epoch {plan.epoch}:"
+    head = f"plan: epoch {plan.epoch}:" if not plan.stretch else f"plan: epoch {plan.epoch}, stretch {plan.stretch}:"
     for reason, count in plan.dropped.items():
         print(f"{head} left out {count:,} of {len(plan.dataset):,} samples: {reason}", file=sys.stderr)
-    if plan.dataset.budget is not None and (number := int((plan.dataset.budget[plan.samples] > 0).sum())):
-        print(f"{head} {number:,} samples at a lower resolution, to fit a pack", file=sys.stderr)
+    own = plan.dataset.max_tokens
+    if own is not None and (number := int((own[plan.samples] > 0).sum())):
+        print(f"{head} {number:,} samples with fewer frames or at a lower resolution, to fit", file=sys.stderr)
     if plan.shortened:
         print(f"{head} cut {plan.shortened:,} texts to {plan.stage.pack_tokens:,} tokens", file=sys.stderr)
 

@@ -95,7 +95,8 @@ def run(case: Case, world: World) -> dict[str, torch.Tensor]:
         for number in range(world.rank, case.packs, world.size)
     ]
     model = fresh(case)
-    parallelize(model, world, Parallel(recompute_vision=case.recompute, recompute_language=case.recompute))
+    recompute = {"recompute_vision": case.recompute, "recompute_language": case.recompute}
+    parallelize(model, world, Parallel(**recompute, prefetch=2 * case.recompute))
     optimizer = make_optimizer(model, case.stage)
     planned = sum(batch.num_supervised for batch in batches)
     outcome = train_step(model, optimizer, mine, planned=planned, branches=1, clip=0.0, world=world).read()

@@ -1,7 +1,11 @@
+import io
+import tarfile
 import threading
 from dataclasses import replace
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 from trainer_shards import Made, colour_image, colour_sample, text_sample, write_dataset
@@ -13,9 +17,10 @@ from model.stages import STAGE_RULES
 from trainer.dataset import open_shards
 from trainer.encode import StageEncoder
 from trainer.errors import ContractError, RunError
-from trainer.fit import shrink_media
+from trainer.fit import fit_media
 from trainer.flops import FlopModel
 from trainer.loader import FILLER, LoadedPack, PackReader, load_packs, step_numbers
+from trainer.mirror import local_dataset
 from trainer.plan import make_plan
 from trainer.shard_file import open_shard
 from trainer.stages import SMALL_STAGES
@@ -131,9 +136,9 @@ def test_media_that_exceed_a_pack_are_seen_smaller_if_asked(tmp_path: Path) -> N
                  images=[colour_image("red")])  # fmt: skip
     directory = write_dataset(tmp_path, [wide, words, *(colour_sample(n) for n in range(4))])
     dataset = open_shards([directory], STAGE.rules)
-    stage = replace(STAGE, shrink=True)
-    dropped = make_plan(shrink_media(dataset, STAGE), STAGE, FLOPS, seed=0, epoch=0).dropped
-    plan = make_plan(shrink_media(dataset, stage), stage, FLOPS, seed=0, epoch=0)
+    stage = replace(STAGE, long=("frames", "resolution"))
+    dropped = make_plan(fit_media(dataset, STAGE), STAGE, FLOPS, seed=0, epoch=0).dropped
+    plan = make_plan(fit_media(dataset, stage), stage, FLOPS, seed=0, epoch=0)
     assert (dropped.total(), plan.dropped.total()) == (2, 1)  # too many words stay too many
     packs = all_packs(PackReader(plan, StageEncoder(Processor.tiny(), stage.rules)))
     assert sum(len(loaded.keys) for loaded in packs) == 5
@@ -142,6 +147,40 @@ def test_media_that_exceed_a_pack_are_seen_smaller_if_asked(tmp_path: Path) -> N
     assert 128 < largest.patches < 256
     assert largest.columns == pytest.approx(2 * largest.rows, abs=1)
     assert plan.digest != make_plan(dataset, STAGE, FLOPS, seed=0, epoch=0).digest
+
+
+def clip(seconds: int, height: int, width: int) -> bytes:
+    """A clip of one frame a second, each of another grey."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as file:
+        stream = file.add_stream("mpeg4", rate=1)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for second in range(seconds):
+            picture = np.full((height, width, 3), 20 * (second + 1), np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def test_a_clip_that_exceeds_a_pack_is_seen_with_fewer_frames_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VL3_CACHE", str(tmp_path / "cache"))
+    with tarfile.open(tmp_path / "clips.tar", "w") as tar:
+        for name, data in (("a.mp4", clip(11, 140, 280)), ("a.txt", b"It grows lighter.")):
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            tar.addfile(header, io.BytesIO(data))
+    place = local_dataset(tmp_path, rules=STAGE.rules, processor=Processor.tiny())
+    stage = replace(STAGE, long=("frames",))
+    dataset = fit_media(open_shards([place], STAGE.rules), stage)
+    assert fit_media(open_shards([place], STAGE.rules), STAGE).patches.tolist() == [11 * 10 * 20]
+    plan = make_plan(dataset, stage, FLOPS, seed=0, epoch=0)
+    (loaded,) = all_packs(PackReader(plan, StageEncoder(Processor.tiny(), stage.rules)))
+    assert [grid for grid, _ in loaded.batch.media] == [
+        (2, 10, 20)
+    ]  # 512 patches a pack; each frame as large as before
+    assert loaded.batch.patches.float().mean(dim=1).unique().tolist() == pytest.approx([20, 220], abs=3)
 
 
 def test_a_sample_that_takes_too_long_is_set_aside(tmp_path: Path) -> None:

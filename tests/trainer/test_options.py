@@ -17,7 +17,7 @@ from trainer.lora import add_lora, merge_lora
 from trainer.optimizer import make_optimizer, round_at_random, set_trainable
 from trainer.parallelize import Parallel, parallelize
 from trainer.stages import SMALL_STAGES
-from trainer.start import fresh_model, read_model
+from trainer.start import adopt_vision, fresh_model, read_model, start
 from trainer.train import Settings, train
 from trainer.update import SPIKE_WINDOW, Guard, apply_update, gradient_squares
 from trainer.upkeep import Upkeep
@@ -218,3 +218,16 @@ def test_the_bench_measures_every_kind_of_pack() -> None:
     assert [row["kind"] for row in rows] == ["text", "image", "video"]
     assert all(row["tokens_per_second"] > 0 and row["mfu"] > 0 and row["memory_bytes"] > 0 for row in rows)
     assert rows[0]["patches"] == 0 < rows[1]["patches"] <= rows[2]["patches"]
+
+
+def test_the_vision_encoder_of_another_checkpoint_is_taken_over_and_nothing_else(tmp_path: Path) -> None:
+    other, processor = fresh_model("tiny", seed=1)
+    other.save_pretrained(tmp_path, processor)
+    built, _ = start(init=None, model="tiny", vision=str(tmp_path), seed=0)
+    own = dict(fresh_model("tiny", seed=0)[0].named_parameters())
+    for name, parameter in built.named_parameters():
+        source = dict(other.named_parameters()) if name.startswith("model.vision_model.") else own
+        assert torch.equal(parameter, source[name]), name
+    narrow = VideoLLaMA3(replace(built.config, vision=replace(built.config.vision, layers=1)))
+    with pytest.raises(UsageError, match=r"--vision .*: its encoder is VisionConfig"):
+        adopt_vision(narrow, tmp_path)

@@ -1,17 +1,19 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+from trainer_shards import colour_sample, text_sample, write_dataset
 
 from model.config import ModelConfig
 from model.geometry import VisualRules
-from trainer.dataset import Dataset
+from trainer.dataset import Catalogue, Dataset, open_catalogue
 from trainer.errors import UsageError
 from trainer.flops import FlopModel
-from trainer.mixture import draw, repetitions
-from trainer.plan import Plan, make_plan, share
+from trainer.mixture import draw, repetitions, with_repeats
+from trainer.plan import Plan, epoch_plans, make_plan, share
 from trainer.stages import STAGES, Stage
 from trainer.summary import imbalance, summarise
 
@@ -126,7 +128,10 @@ def test_a_frozen_component_costs_what_its_backward_pass_needs() -> None:
 def test_repetitions_show_a_branch_as_often_as_asked() -> None:
     branch = made(5000).branch
     names = ("text", "image", "video")
-    epochs = [Counter(draw(branch, names, {"text": 0.3, "video": 2.5}, seed=1, epoch=e).tolist()) for e in range(10)]
+    phase = np.random.default_rng(1).random(len(branch))
+    epochs = [
+        Counter(draw(branch, names, {"text": 0.3, "video": 2.5}, phase=phase, epoch=e).tolist()) for e in range(10)
+    ]
     seen = sum(epochs, Counter())
     for number, rate in ((0, 0.3), (1, 1.0), (2, 2.5)):
         times = [seen[i] for i in np.flatnonzero(branch == number).tolist()]
@@ -135,11 +140,52 @@ def test_repetitions_show_a_branch_as_often_as_asked() -> None:
     assert all(epochs[0][i] in (2, 3) for i in np.flatnonzero(branch == 2).tolist())
 
 
+def seen_in(catalogue: Catalogue, stage: Stage, epoch: int, *, first: int = 0) -> list[list[tuple[int, int]]]:
+    """(shard, row) of every sample of each stretch from `first` on, pack after pack."""
+    plans = epoch_plans(catalogue, stage, FLOPS, seed=0, epoch=epoch, first=first)
+    return [
+        list(zip(p.dataset.shard[p.samples].tolist(), p.dataset.row[p.samples].tolist(), strict=True)) for p in plans
+    ]
+
+
+def test_an_epoch_in_stretches_shows_the_same_samples_and_each_stretch_follows_from_its_number(mixed: Path) -> None:
+    whole = replace(STAGE, repeats={"text": 0.5, "image_text": 2.0})
+    stage, catalogue = replace(whole, stretch=30), open_catalogue([mixed], STAGE.rules)
+    for epoch in (0, 1):
+        found = seen_in(catalogue, stage, epoch)
+        assert len(found) == 3
+        assert Counter(one for part in found for one in part) == Counter(*seen_in(catalogue, whole, epoch))
+        assert not set(found[0]) & set(found[1])
+        assert seen_in(catalogue, stage, epoch, first=1) == found[1:]
+    assert [set(part) for part in seen_in(catalogue, stage, 0)] != [set(part) for part in seen_in(catalogue, stage, 1)]
+
+
+def test_a_stretch_with_nothing_to_train_on_is_left_out_and_an_epoch_of_them_is_refused(tmp_path: Path) -> None:
+    apart = write_dataset(tmp_path, [text_sample(n) if n < 16 else colour_sample(n) for n in range(48)])
+    catalogue = open_catalogue([apart], STAGE.rules)
+    stage = replace(STAGE, stretch=16, repeats={"text": 0.0})
+    assert sorted(map(len, seen_in(catalogue, stage, 0))) == [16, 16]
+    with pytest.raises(UsageError, match="none of 16 samples can be trained on"):
+        seen_in(catalogue, replace(stage, repeats={"text": 0.0, "image_text": 0.0}), 0)
+
+
 def test_repetitions_follow_from_shares() -> None:
     rates = repetitions({"a": 0.5, "b": 0.5}, {"a": 900, "b": 300})
     assert rates == {"a": 1.0, "b": 3.0}
     with pytest.raises(UsageError, match="name every branch once"):
         repetitions({"a": 1.0}, {"a": 1, "b": 1})
+
+
+@pytest.mark.parametrize("unit", ["tokens", "samples"])
+def test_a_mixture_gives_each_branch_its_share_of_the_epoch(mixed: Path, unit: Literal["tokens", "samples"]) -> None:
+    catalogue = open_catalogue([mixed], STAGE.rules)
+    asked = replace(STAGE, mixture={"text": 3.0, "image_text": 1.0}, mixture_by=unit, pack_tokens=512)
+    stage = with_repeats(asked, catalogue)
+    assert min(stage.repeats.values()) == 1.0
+    branches = summarise(epoch_plans(catalogue, stage, FLOPS, seed=0, epoch=0), 1)["branches"]
+    assert branches["text"][unit] / branches["image_text"][unit] == pytest.approx(3.0, rel=0.05)
+    with pytest.raises(UsageError, match="name every branch once"):
+        with_repeats(replace(asked, mixture={"text": 1.0}), catalogue)
 
 
 def test_repeating_an_unknown_branch_names_those_there_are() -> None:
@@ -155,7 +201,7 @@ def test_a_plan_without_samples_is_refused() -> None:
 def test_summary_accounts_for_all_tokens() -> None:
     dataset = made(5000)
     plan = plan_of(dataset)
-    summary = summarise(plan, 8)
+    summary = summarise([plan], 8)
     assert (
         sum(row["tokens"] for row in summary["branches"].values())
         == summary["tokens"]

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,13 +67,16 @@ def write_dataset(
     """Write a finished dataset directory; `counted` overrides what the index says that it was counted with."""
     tokenizer = Tokenizer.shipped()
     (directory / "shards").mkdir(parents=True, exist_ok=True)
-    entries = []
+    entries, branches = [], defaultdict[str, Counter[str]](Counter)
     for number, first in enumerate(range(0, len(samples), shard_samples)):
         path = directory / "shards" / f"{number:06d}.tar"
         rows = []
         with ShardWriter(path) as shard:
             for place, made in enumerate(samples[first : first + shard_samples], first):
                 rows.append(_add(shard, place, made, rules, tokenizer))
+        for row in rows:
+            counts = {name: row[name] for name in ("text_tokens", "visual_tokens", "visual_tokens_kept")}
+            branches[row["branch"]].update(samples=1, **counts)
         write_index(index_path(path), rows, {"rules": asdict(rules), **(counted or {})})
         digest = hashlib.sha256(index_path(path).read_bytes()).hexdigest()
         entries.append(
@@ -95,7 +99,7 @@ def write_dataset(
             seed=0,
             counted_with={},
             shards=tuple(entries),
-            branches={},
+            branches={name: dict(counts) for name, counts in branches.items()},
             mixture={},
             licences={},
             origins={},
