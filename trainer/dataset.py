@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from curation.shards import ShardEntry, counted_with, index_path, open_dataset, read_index
+from curation.shards import ShardEntry, counted_with, index_path, open_dataset
 from model.geometry import Grid, Medium, VisualRules, plan_grids
 from trainer.errors import ContractError, UsageError
 
@@ -149,14 +150,15 @@ def open_catalogue(directories: Sequence[Path], rules: VisualRules, *, tokenizer
 
 
 def _checked_index(path: Path, sha256: str) -> pa.Table:
-    """The index of a shard, if it is the one that the manifest names."""
+    """What planning needs of the index of a shard, if it is the one that the manifest names."""
     index = index_path(path)
-    found = hashlib.sha256(index.read_bytes()).hexdigest()
+    data = index.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
     if sha256 and found != sha256:
         raise ContractError(
             f"{index}: sha256 is {found[:16]}, the manifest says {sha256[:16]}. Copy the dataset again, or curate again"
         )
-    return read_index(index)
+    return pq.read_table(pa.BufferReader(data), columns=["branch", "media", *COUNTS])
 
 
 def _check_tokenizer(path: Path, counted: dict[str, Any], tokenizer: str | None) -> None:
