@@ -166,7 +166,7 @@ def changes_of(options: argparse.Namespace) -> dict[str, Any]:
     if options.mix:
         changes["mixture"] = dict(_number_of(text, "--mix text=0.2") for text in options.mix)
     if options.rate:
-        changes["rates"] = dict(_number_of(text, "--rate language=1e-5") for text in options.rate)
+        changes["rate"] = dict(_number_of(text, "--rate language=1e-5") for text in options.rate)
     return changes
 
 

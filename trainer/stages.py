@@ -153,6 +153,8 @@ def stage_for(name: str, *, width: int, source: str = "") -> Stage:
 
 
 def with_changes(stage: Stage, changes: Mapping[str, Any]) -> Stage:
-    """The stage with other values; `rates` names only the components whose rate changes, and 0 freezes one."""
-    rates = {**stage.rates, **changes.get("rates", {})}
-    return replace(stage, **{**changes, "rates": {name: rate for name, rate in rates.items() if rate}})
+    """The stage with other values. `rate` changes the rates of single components, 0 freezing one; `rates` replaces all."""
+    rest = {name: value for name, value in changes.items() if name != "rate"}
+    stage = replace(stage, **rest)
+    rates = {**stage.rates, **changes.get("rate", {})}
+    return replace(stage, rates={name: rate for name, rate in rates.items() if rate})

@@ -16,7 +16,7 @@ from trainer.errors import UsageError
 from trainer.lora import add_lora, merge_lora
 from trainer.optimizer import make_optimizer, round_at_random, set_trainable
 from trainer.parallelize import Parallel, parallelize
-from trainer.stages import SMALL_STAGES
+from trainer.stages import SMALL_STAGES, with_changes
 from trainer.start import adopt_vision, fresh_model, read_model, start
 from trainer.train import Settings, train
 from trainer.update import SPIKE_WINDOW, Guard, apply_update, gradient_squares
@@ -231,3 +231,11 @@ def test_the_vision_encoder_of_another_checkpoint_is_taken_over_and_nothing_else
     narrow = VideoLLaMA3(replace(built.config, vision=replace(built.config.vision, layers=1)))
     with pytest.raises(UsageError, match=r"--vision .*: its encoder is VisionConfig"):
         adopt_vision(narrow, tmp_path)
+
+
+def test_a_rate_changes_one_component_and_rates_replace_all() -> None:
+    assert with_changes(STAGE, {"rate": {"language": 1e-4}}).rates == {**STAGE.rates, "language": 1e-4}
+    assert set(with_changes(STAGE, {"rate": {"vision": 0.0}}).rates) == {"language", "projector"}
+    assert with_changes(STAGE, {"rates": {"language": 1e-4}, "clip": 0.5}).rates == {"language": 1e-4}
+    with pytest.raises(UsageError, match="components are vision, projector, language"):
+        with_changes(STAGE, {"rate": {"encoder": 1e-4}})
