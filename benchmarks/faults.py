@@ -28,7 +28,6 @@ import pyarrow.parquet as pq
 from curation.sources.synthetic import write_synthetic
 
 CORPUS = Path(__file__).parent.parent / "examples" / "corpus.py"
-PART_ROWS = 200
 
 # A recipe with one treacherous sample, as a user's operator might have it.
 TREACHEROUS = """
@@ -65,7 +64,7 @@ def curate(recipe: str, data: Path, out: Path, options: argparse.Namespace) -> "
     """A run as a process group of its own."""
     where = ["--data", str(data), "--out", str(out), "--executor", options.executor]
     command = [sys.executable, "-m", "pipelines", "run", recipe, *where, "--workers", str(options.workers)]
-    command += ["--part-rows", str(PART_ROWS), "--quiet"]
+    command += ["--part-rows", str(options.part_rows), "--limit", str(options.limit), "--quiet"]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -99,13 +98,13 @@ def tasks_done(out: Path) -> Counter[str]:
     return Counter(e["task"] for e in events(out) if e["event"] == "task" and not e["reused"])
 
 
-def driver_killed(out: Path, want: str, options: argparse.Namespace, whole: float) -> str:
-    """Kill -9 the driver at random moments of its run, then let it end."""
+def driver_killed(out: Path, want: str, options: argparse.Namespace, *, startup: float, whole: float) -> str:
+    """Kill -9 the driver at random moments, from its start to a while into its work, then let it end."""
     draw = random.Random(options.seed)
     moments = []
     for _ in range(options.kills):
         process = curate(f"{CORPUS}:recipe", options.data, out, options)
-        moments.append(draw.uniform(1.0, 6.0 + 2 * whole / options.kills))
+        moments.append(draw.uniform(0.0, startup + 2 * (whole - startup) / options.kills))
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=moments[-1])
         ended_by_itself = process.poll() == 0
@@ -123,16 +122,14 @@ def workers_killed(out: Path, want: str, options: argparse.Namespace) -> str:
     """Kill -9 one worker every five seconds until the run ends."""
     process = curate(f"{CORPUS}:recipe", options.data, out, options)
     draw, killed = random.Random(options.seed), 0
-    while True:
+    while process.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=5.0)
-        if process.poll() is not None:
-            break
+            process.wait(timeout=5.0)
         if workers := workers_of(process.pid):
-            os.kill(draw.choice(workers), signal.SIGKILL)
-            killed += 1
-    if process.returncode:
-        raise SystemExit(f"exit code {process.returncode} after {killed} kills")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(draw.choice(workers), signal.SIGKILL)
+                killed += 1
+    ended(process)
     return f"{killed} workers killed, {sum(e['event'] == 'died' for e in events(out))} deaths seen; {told(out, want)}"
 
 
@@ -207,6 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--executor", choices=("local", "ray"), default="local")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--limit", type=int, default=10**9, help="samples per branch")
+    parser.add_argument("--part-rows", type=int, default=100)
     parser.add_argument("--row", type=int, default=120, help="of the first file: the treacherous sample")
     parser.add_argument("--megabytes", type=int, default=12, help="of the disk that fills up")
     parser.add_argument("--seed", type=int, default=0)
@@ -217,15 +216,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.data is None:
             options.data = root / "synthetic"
             write_synthetic(str(options.data), samples=400, seed=0, defects=0.0)
-        start = time.monotonic()
+        start, clock = time.monotonic(), time.time()
         ended(curate(f"{CORPUS}:recipe", options.data, root / "undisturbed", options))
         whole, want = time.monotonic() - start, digest(root / "undisturbed")
+        lines = events(root / "undisturbed")
+        startup = lines[0]["time"] - clock
         print(f"undisturbed  {whole:.1f} s, {len(tasks_done(root / 'undisturbed'))} tasks", flush=True)
         for case in options.only.split(","):
             start = time.monotonic()
             out = root / case
             if case == "driver":
-                line = driver_killed(out, want, options, whole)
+                line = driver_killed(out, want, options, startup=startup, whole=whole)
             elif case == "workers":
                 line = workers_killed(out, want, options)
             elif case == "disk":

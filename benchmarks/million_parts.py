@@ -1,13 +1,16 @@
 """What a million parts cost the driver: planned, committed, and resumed from 90 %. The work itself is left out; everything else is real.
 
-    python benchmarks/million_parts.py [--out /dev/shm/parts] [--parts 100000 1000000]
+    python benchmarks/million_parts.py [--out /dev/shm/parts] [--parts 100000 1000000] [--fill]
 
 Plan, schedule, journal, progress and commits are those of a run; in place of a worker, `Committing` writes the marker of a task at once,
 without the tables. So the seconds are those of one driver and of markers on this file system, one after another. A first run stops at
-90 % of the passes, a second resumes it and does the others. Each is a process of its own, so that its peak memory is its own.
+90 % of the passes, a second resumes it and does the others. Each is a process of its own, so that its peak memory is its own. With
+--fill the first run is left out: its markers and journal are written in bulk, to time the resume alone.
 """
 
 import argparse
+import json
+import os
 import resource
 import shutil
 import subprocess
@@ -119,11 +122,36 @@ def _facts(task: Task) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def fill(out: Path, parts: int, count: int) -> None:
+    """Markers and journal as `count` passes would have left them."""
+    plan = plan_of(out, parts)
+    names = plan.branches[0].part_names
+    facts = _facts(Task(kind="pass"))
+    marker = json.dumps({"files": {}, "facts": facts}, sort_keys=True) + "\n"
+    folder = plan.branches[0].segments[0].id
+    (out / "work" / folder).mkdir(parents=True)
+    with (out / "work" / "journal.jsonl").open("w") as journal:
+        for name in names[:count]:
+            path = f"work/{folder}/{name}.json"
+            with open(out / path, "w") as file:
+                file.write(marker)
+            stat = os.stat(out / path)  # noqa: PTH116
+            files = {path: [stat.st_size, stat.st_mtime_ns]}
+            journal.write(
+                json.dumps({f"{folder}/{name}": {"facts": facts, "files": files}}, separators=(",", ":")) + "\n"
+            )
+
+
+def plan_of(out: Path, parts: int) -> Plan:
+    """One branch of so many parts."""
+    texts = branch("text", Numbered(count=parts), Words(low=1))
+    return make_plan(Recipe(stage="stage1", branches=(texts,)), out, limits=PartLimits(rows=ROWS))
+
+
 def one(out: Path, parts: int, stop_after: int) -> None:
     """Plan and run; prints seconds and memory."""
     start = time.perf_counter()
-    texts = branch("text", Numbered(count=parts), Words(low=1))
-    plan = make_plan(Recipe(stage="stage1", branches=(texts,)), out, limits=PartLimits(rows=ROWS))
+    plan = plan_of(out, parts)
     plan_id, _ = plan.id, plan.branches[0].part_names
     planned = time.perf_counter() - start
     executor = Committing(plan, stop_after=stop_after)
@@ -168,13 +196,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--out", type=Path, default=Path("/dev/shm/parts"))
     options.add_argument("--parts", type=int, nargs="*", default=[10_000, 100_000])
+    options.add_argument("--fill", action="store_true", help="time the resume alone")
     options.add_argument("--one", type=int, nargs=2, metavar=("PARTS", "STOP"), help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.one:
         one(given.out, *given.one)
         return
     for parts in given.parts:
-        for stop in (int(0.9 * parts), parts // 10):
+        if given.fill:
+            fill(given.out / "out", parts, int(0.9 * parts))
+        for stop in (int(0.9 * parts), parts // 10)[given.fill :]:
             command = [sys.executable, __file__, "--out", str(given.out / "out"), "--one", str(parts), str(stop)]
             subprocess.run(command, check=True)
         shutil.rmtree(given.out / "out")

@@ -85,8 +85,18 @@ class ProcessPool:
 
     def submit(self, task: Task) -> None:
         """Hand a task to an idle worker, or a new one."""
-        child = self._idle.pop() if self._idle else self._spawn()
-        child.pipe.send((task, self.cursors / f"{task.name}.json"))
+        message = (task, self.cursors / f"{task.name}.json")
+        while self._idle:
+            child = self._idle.pop()
+            try:
+                child.pipe.send(message)
+            except OSError:  # it was killed while it had nothing to do
+                child.process.join()
+                continue
+            self._busy[child.pipe] = (child, task)
+            return
+        child = self._spawn()
+        child.pipe.send(message)
         self._busy[child.pipe] = (child, task)
 
     def _spawn(self) -> "_Child":
@@ -111,7 +121,7 @@ class ProcessPool:
                 facts, error = pipe.recv()
                 outcomes.append(Outcome(task=task, facts=facts, error=error))
                 self._idle.append(child)
-            except EOFError:
+            except (EOFError, OSError):  # reset where it died before it had read all
                 child.process.join()
                 outcomes.append(Outcome(task=task, died=_died(child.process.exitcode)))
         return outcomes
