@@ -164,8 +164,11 @@ def _straight(pictures: np.ndarray, starts: np.ndarray, length: int) -> list[tup
     """Dissolves of one length: how far the ends are apart less how far the way is from straight, last and first frame."""
     a, b, middle = (pictures[starts + at].astype(np.float32) for at in (0, length, length // 2))
     apart = np.abs(a - b).mean(axis=1)
-    off = np.zeros(len(starts), np.float32)
-    for at in (length // 4, length // 2, length - length // 4):
+    share = (length // 2) / length
+    off = np.abs(middle - ((1 - share) * a + share * b)).mean(axis=1)
+    near = off < _STRAIGHT * apart  # few ways pass close by the middle; the rest of the work is for them
+    starts, a, b, middle, apart, off = (values[near] for values in (starts, a, b, middle, apart, off))
+    for at in (length // 4, length - length // 4):
         share = at / length
         off = np.maximum(off, np.abs(pictures[starts + at] - ((1 - share) * a + share * b)).mean(axis=1))
     ends = (a.var(axis=1) + b.var(axis=1)) / 2

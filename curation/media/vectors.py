@@ -6,8 +6,11 @@ from av.video.frame import VideoFrame
 _KEY, _PREDICTED = 1, 2  # picture types I and P of FFmpeg
 
 
+_EVERY = 0.25  # seconds between pictures that are asked
+
+
 class VectorSpeed:
-    """Mean speed over pictures predicted from earlier ones only; add frames in display order.
+    """Mean speed over pictures predicted from earlier ones only, four a second; add frames in display order.
 
     Such a picture says of each of its blocks where it was in an earlier picture, which is taken to be the last one that
     was no B-picture, as encoders mostly have it. Blocks coded anew say nothing. A codec chooses what is cheap to code:
@@ -16,6 +19,7 @@ class VectorSpeed:
 
     def __init__(self) -> None:
         self._leaned_on: float | None = None
+        self._due = -np.inf
         self._lengths = self._seconds = 0.0
 
     def add(self, frame: VideoFrame, time: float) -> None:
@@ -24,11 +28,12 @@ class VectorSpeed:
         if kind not in (_KEY, _PREDICTED):
             return
         before, self._leaned_on = self._leaned_on, time
-        if kind == _KEY or before is None or time <= before:
+        if kind == _KEY or before is None or time <= before or time < self._due:
             return
         vectors = frame.side_data.get("MOTION_VECTORS")
         if vectors is None:
             return
+        self._due = time + _EVERY
         blocks = vectors.to_ndarray()
         area = blocks["w"].astype(np.float32) * blocks["h"]
         length = np.hypot(blocks["motion_x"], blocks["motion_y"]) / np.maximum(blocks["motion_scale"], 1)
