@@ -45,20 +45,20 @@ def texts(material: Material, gallery: Gallery, ids: Sequence[str], apart: Apart
     if not said:
         return None
     spoken = _languages(said, apart)
-    rows = [(branch, *_described(mine), spoken.get(branch, "")) for branch, mine in said.items()]
+    rows = [(branch, *_described(mine, spoken.get(branch, ""))) for branch, mine in said.items()]
     columns = (
-        "branch", "samples looked at", "median words", "longest, words", "said twice or more",
-        "repeated 3-grams", "scripts", "commonest opening", "share",
-        f"languages of {LANGUAGES} of them",
+        "branch", "looked at", "median words", "longest", "said twice", "repeated 3-grams", "languages", "scripts", "commonest opening",
+        "share",
     )  # fmt: skip
     look = (
         "The assistant's first turn. Repeated 3-grams: share of a text's word triples that occur in it before; above 20 % reads like a "
-        "loop. One opening above 20 % is a template. Languages are told from texts of five words or more, short ones often wrongly."
+        "loop. One opening above 20 % is a template. Languages are told from the first "
+        f"{LANGUAGES} texts of five words or more, short ones often wrongly."
     )
     return Section(title="Texts", blocks=[Table(look=look, columns=columns, rows=rows)])
 
 
-def _described(texts: Sequence[str]) -> tuple[Any, ...]:
+def _described(texts: Sequence[str], languages: str) -> tuple[Any, ...]:
     words = [_WORD.findall(text.lower()) for text in texts]
     counts = [len(w) for w in words]
     openings = Counter(" ".join(w[:3]) for w in words if w)
@@ -66,7 +66,7 @@ def _described(texts: Sequence[str]) -> tuple[Any, ...]:
     twice = sum(n for n in Counter(texts).values() if n > 1) / len(texts)
     repeated = statistics.fmean(repetition(w) for w in words)
     return (
-        len(texts), statistics.median(counts), max(counts), Share(twice), Share(repeated), scripts(texts), opening,
+        len(texts), statistics.median(counts), max(counts), Share(twice), Share(repeated), languages, scripts(texts), opening,
         Share(times / len(texts)),
     )  # fmt: skip
 

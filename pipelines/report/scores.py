@@ -43,7 +43,10 @@ def constant(material: Material, survey: Survey) -> Section | None:
     if not rows:
         return None
     columns = ("branch", "score", "value", "samples measured", "without a number", "low", "high")
-    lead = "Scores with the same value for every sample. A filter that stays so over all of a corpus can go."
+    lead = (
+        "Scores with the same value for every sample. A filter that stays so over all of a corpus can go, unless it is there for what "
+        "fails in it (Decodable)."
+    )
     return Section(title="One value", lead=lead, blocks=[Table(columns=columns, rows=rows)])
 
 
