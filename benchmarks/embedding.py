@@ -100,10 +100,10 @@ def timed(work: Callable[[], np.ndarray]) -> tuple[float, float, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", default="", help="Parquet files with an `image` column (default: synthetic scenes)")
-    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--count", type=int, default=250)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--chunk", type=int, default=100, help="pictures that each loop takes in its turn")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--chunk", type=int, default=250, help="pictures that each loop takes in its turn")
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--arch", default="ViT-B-32")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--json", type=Path)
