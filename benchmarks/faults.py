@@ -86,8 +86,8 @@ def digest(out: Path) -> str:
 
 def events(out: Path) -> list[dict[str, Any]]:
     """Everything that all runs of OUT told; a killed driver's last line may be torn."""
-    told = []
-    for line in (out / "run.jsonl").read_text().splitlines():
+    told, path = [], out / "run.jsonl"
+    for line in path.read_text().splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):
             told.append(json.loads(line))
     return told
@@ -98,24 +98,34 @@ def tasks_done(out: Path) -> Counter[str]:
     return Counter(e["task"] for e in events(out) if e["event"] == "task" and not e["reused"])
 
 
-def driver_killed(out: Path, want: str, options: argparse.Namespace, *, startup: float, whole: float) -> str:
-    """Kill -9 the driver at random moments, from its start to a while into its work, then let it end."""
-    draw = random.Random(options.seed)
-    moments = []
-    for _ in range(options.kills):
+def driver_killed(out: Path, want: str, options: argparse.Namespace, *, work: float) -> str:
+    """Kill -9 the driver at random moments of its work, one time in five while it still starts; then let it end."""
+    draw, moments = random.Random(options.seed), []
+    for number in range(options.kills):
         process = curate(f"{CORPUS}:recipe", options.data, out, options)
-        moments.append(draw.uniform(0.0, startup + 2 * (whole - startup) / options.kills))
+        begun, starting = begins(out), number % 5 == 4
+        while not starting and begins(out) == begun and process.poll() is None:
+            time.sleep(0.05)
+        moments.append(draw.uniform(0.0, 3.0 if starting else 2 * work / options.kills))
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=moments[-1])
-        ended_by_itself = process.poll() == 0
+            process.wait(timeout=moments[-1])
+        over = process.poll() == 0
         process.send_signal(signal.SIGKILL)  # the driver alone: its workers must notice by themselves
         process.communicate()
-        done = tasks_done(out) if (out / "run.jsonl").exists() else Counter()
-        print(f"    after {moments[-1]:5.1f} s: {sum(done.values()):5} tasks done", flush=True)
-        if ended_by_itself:
+        what = "start" if starting else "begin"
+        print(
+            f"    killed {moments[-1]:5.1f} s after its {what}: {sum(tasks_done(out).values()):5} tasks done",
+            flush=True,
+        )
+        if over:
             break
     ended(curate(f"{CORPUS}:recipe", options.data, out, options))
-    return f"{len(moments)} kills at {min(moments):.1f} to {max(moments):.1f} s; {told(out, want)}"
+    return f"{len(moments)} kills; {told(out, want)}"
+
+
+def begins(out: Path) -> int:
+    """How many drivers began their work."""
+    return sum(e["event"] == "begun" for e in events(out))
 
 
 def workers_killed(out: Path, want: str, options: argparse.Namespace) -> str:
@@ -216,17 +226,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.data is None:
             options.data = root / "synthetic"
             write_synthetic(str(options.data), samples=400, seed=0, defects=0.0)
-        start, clock = time.monotonic(), time.time()
+        start = time.monotonic()
         ended(curate(f"{CORPUS}:recipe", options.data, root / "undisturbed", options))
         whole, want = time.monotonic() - start, digest(root / "undisturbed")
         lines = events(root / "undisturbed")
-        startup = lines[0]["time"] - clock
+        work = lines[-1]["time"] - lines[0]["time"]
         print(f"undisturbed  {whole:.1f} s, {len(tasks_done(root / 'undisturbed'))} tasks", flush=True)
         for case in options.only.split(","):
             start = time.monotonic()
             out = root / case
             if case == "driver":
-                line = driver_killed(out, want, options, startup=startup, whole=whole)
+                line = driver_killed(out, want, options, work=work)
             elif case == "workers":
                 line = workers_killed(out, want, options)
             elif case == "disk":

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 from PIL import Image, ImageDraw, ImageFont
 
+from curation.uris import atomic
 from pipelines.ledger import scan_ledger
 from pipelines.samples import FoundSample, SampleFinder
 from pipelines.thumbnails import Thumbnailer
@@ -40,7 +41,8 @@ def write_preview(directory: Path, path: Path, *, samples: int = 24, columns: in
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), GROUND)
     for number, tile in enumerate(tiles):
         sheet.paste(tile, (GAP + number % columns * width, GAP + number // columns * height))
-    sheet.save(path, "PNG", optimize=True)
+    with atomic(path) as temporary:  # in a bucket, too
+        sheet.save(temporary, "PNG", optimize=True)
     return len(tiles)
 
 
