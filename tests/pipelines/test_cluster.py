@@ -73,8 +73,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     cluster.shutdown()
 
 
-# Beside other tests on two cores Ray sometimes took the driver for dead. With the patience above it passed twice beside a load of 13 to 28 on
-# two cores, in 3 and 4 minutes; a third time it was not done within 280 s.
+# Beside other tests on two cores Ray sometimes took the driver for dead. With the patience above it passed twice beside a load of 13 to 28,
+# in 3 and 4 minutes; a third time it was not done within 280 s.
 @pytest.mark.skipif("VL3_CLUSTER_TESTS" not in os.environ, reason="needs a machine of its own: set VL3_CLUSTER_TESTS=1")
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")  # Ray's own, about its sockets and futures
