@@ -25,7 +25,7 @@ from PIL import Image
 from curation.media.decode import decode_image
 from curation.sample import SampleError
 from curation.select.perceptual import PerceptualDedup
-from curation.select.views import clip_views, picture_views
+from curation.select.views import clip_views, fine_views, picture_views
 
 Transform = Callable[[np.ndarray], np.ndarray]
 
@@ -99,6 +99,7 @@ def table_of(pictures: list[tuple[str, np.ndarray]]) -> pl.DataFrame:
         "id": [name for name, _ in pictures], "media": pl.Series([1] * len(views), dtype=pl.UInt16),
         "views": [view.tobytes() for view in views], "stills": pl.Series([b""] * len(views), dtype=pl.Binary),
         "size": [float(pixels.shape[0] * pixels.shape[1]) for _, pixels in pictures],
+        "graphics": [fine_views(pixels, view) or None for (_, pixels), view in zip(pictures, views, strict=True)],
     })  # fmt: skip
 
 
@@ -110,8 +111,15 @@ def clips_table(patterns: list[str]) -> pl.DataFrame:
             for member in tar:
                 if member.isfile() and Path(member.name).suffix in (".mp4", ".mkv", ".avi", ".webm"):
                     view, stills = clip_views(tar.extractfile(member).read())  # pyright: ignore[reportOptionalMemberAccess]
-                    rows.append((member.name, 1, view.tobytes(), stills.tobytes(), float(len(stills))))
-    schema = {"id": pl.String, "media": pl.UInt16, "views": pl.Binary, "stills": pl.Binary, "size": pl.Float64}
+                    rows.append((member.name, 1, view.tobytes(), stills.tobytes(), float(len(stills)), None))
+    schema = {
+        "id": pl.String,
+        "media": pl.UInt16,
+        "views": pl.Binary,
+        "stills": pl.Binary,
+        "size": pl.Float64,
+        "graphics": pl.Binary,
+    }
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

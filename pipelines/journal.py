@@ -12,7 +12,7 @@ from typing import Any
 
 from curation.uris import is_remote
 from pipelines.plan import Plan
-from pipelines.select import pairs_name
+from pipelines.select_tasks import node_of, range_name
 from pipelines.store import Store
 from pipelines.work import Task
 
@@ -92,8 +92,10 @@ def commit_of(task: Task, plan: Plan, plan_id: str) -> tuple[str, str]:
     segment = plan.branch(task.branch).segments[task.segment]
     if task.kind == "pass":
         return segment.id, task.part_name
-    names = {"keys": f"keys-{task.part_name}", "select": "dropped"}
-    return segment.select_id, names.get(task.kind) or pairs_name(task.parts, task.number, task.of)
+    if task.kind == "select":
+        return segment.select_id, "dropped"
+    names = {"keys": f"keys-{task.part_name}", "learn": "learned"}
+    return node_of(segment), names.get(task.kind) or range_name(task.kind, task.parts, task.number, task.of)
 
 
 def _unchanged(root: str, files: dict[str, list[int]]) -> bool:

@@ -25,7 +25,7 @@ def quarantine_by_error(directory: Path, *, examples: int = 3) -> Iterator[str]:
 
 
 # Commits that rest on all samples: one more may change them.
-OVER_ALL = ("keys-", "pairs-", "related", "dropped", "chosen", "settle-", "shard-", "manifest")
+OVER_ALL = ("learned", "keys-", "meet-", "pairs-", "related", "dropped", "chosen", "settle-", "shard-", "manifest")
 
 
 def forget_failures(directory: Path) -> int:

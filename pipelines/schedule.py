@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from curation.operator import OperatorError
+from curation.select.tasks import TaskedSelect
 from pipelines.accounts import Accounts
 from pipelines.guard import READING, Place
 from pipelines.journal import Journal
@@ -158,7 +159,7 @@ class Graph:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._left: Counter[tuple[str, str, int]] = Counter()
-        self._keys: Counter[tuple[str, int]] = Counter()  # of a Select's runs
+        self._keys: Counter[tuple[str, int, str]] = Counter()  # of a Select's runs, and what met
         self._branches_left = len(plan.branches)
         self._contributors: dict[int, list[str]] = defaultdict(list)
 
@@ -176,8 +177,8 @@ class Graph:
 
     def done(self, task: Task, facts: dict[str, Any]) -> Iterable[Task]:
         """Note a finished task; returns the tasks that may run now."""
-        if task.kind == "keys":
-            self._keys[task.branch, task.segment] += facts["keys"]
+        if task.kind in ("keys", "meet"):
+            self._keys[task.branch, task.segment, task.kind] += facts["keys"]
         if task.kind == "mixture":
             self._left["settle", "", 0] = sum(len(branch.parts) for branch in self.plan.branches)
             return self._settles()
@@ -198,7 +199,7 @@ class Graph:
                 for n, parts in sorted(self._contributors.items())
             )
         branch = self.plan.branch(task.branch)
-        if branch.segments[task.segment].select and task.kind in ("pass", "keys", "pairs"):
+        if branch.segments[task.segment].select and task.kind in ("pass", "learn", "keys", "meet", "pairs"):
             tasks = self._selecting(branch, task)
             self._left[tasks[0].kind, branch.name, task.segment] = len(tasks)
             return tasks
@@ -217,12 +218,22 @@ class Graph:
         begun = Task(kind="select", branch=branch.name, segment=task.segment, parts=tuple(name for name, _ in runs))
         if not runs:
             return [replace(begun, parts=names)]
-        if task.kind == "pass":
-            return [replace(begun, kind="keys", part_name=name, parts=parts) for name, parts in runs]
-        if task.kind == "keys":
-            of = max(1, -(-self._keys[branch.name, task.segment] // self.plan.select_keys))
-            return [replace(begun, kind="pairs", number=number, of=of) for number in range(of)]
-        return [replace(begun, of=task.of)]
+        select = branch.segments[task.segment].select
+        kinds = ["pass", *(select.TASKS if isinstance(select, TaskedSelect) else ("keys", "pairs")), "select"]
+        kind = kinds[kinds.index(task.kind) + 1]
+        if kind == "learn":
+            return [replace(begun, kind=kind, parts=names)]
+        if kind == "keys":
+            return [replace(begun, kind=kind, part_name=name, parts=parts) for name, parts in runs]
+        if kind in ("meet", "pairs"):
+            amount, most = self._keys[branch.name, task.segment, task.kind], self.plan.select_keys
+            of = (
+                select.num_ranges(kind, amount, most)
+                if isinstance(select, TaskedSelect)
+                else max(1, -(-amount // most))
+            )
+            return [replace(begun, kind=kind, number=number, of=of, before=task.of) for number in range(of)]
+        return [replace(begun, of=task.of or 1)]
 
     def _settles(self) -> Iterator[Task]:
         pairs = chain.from_iterable([(branch, name) for name in branch.part_names] for branch in self.plan.branches)

@@ -2,6 +2,7 @@
 
     select                   one worker sees all signatures at once: plain Selects, and branches of few parts
 
+    learn    once            what a TaskedSelect's runs must know
     keys     run             some parts' samples, and a row for each of their keys, sorted by key, that carries what comparing needs
     pairs    key range       samples that met under a key and are alike
     select   once            survivors, from the pairs and the samples they name
@@ -10,7 +11,7 @@ The second way is taken by a PartitionedSelect over more parts than `Plan.select
 range, or the samples that have a duplicate. Both ways give the same answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ import pyarrow as pa
 
 from curation.operator import Select, digest
 from curation.select.partitioned import PartitionedSelect
+from curation.select.tasks import TaskedSelect
+from pipelines import select_tasks
 from pipelines.alternates import carried_captions
 from pipelines.passes import after_segment, kept_before
 from pipelines.plan import BranchPlan, SegmentPlan
@@ -45,11 +48,12 @@ KEY_SCHEMA = {"key": pl.UInt64, "node": pl.UInt32, "id": pl.Binary, "score": pl.
 
 def runs_of(select: Select | None, part_names: Sequence[str], select_parts: int) -> list[tuple[str, tuple[str, ...]]]:
     """Name and parts of each run of a Select; none where it decides at once. Runs of a base have no parts."""
-    if not isinstance(select, PartitionedSelect) or len(part_names) <= select_parts:
+    if not isinstance(select, PartitionedSelect | TaskedSelect) or len(part_names) <= select_parts:
         return []
     size = max(select_parts, ceil(len(part_names) / MAX_RUNS))
     cuts = [tuple(part_names[first : first + size]) for first in range(0, len(part_names), size)]
-    base = [(f"base-{number:06d}", ()) for number in range(len(select.base_files()))]
+    files = select.base_files() if isinstance(select, PartitionedSelect) else []
+    base = [(f"base-{number:06d}", ()) for number in range(len(files))]
     return [(f"{number:06d}-{digest(cut)}", cut) for number, cut in enumerate(cuts)] + base
 
 
@@ -59,7 +63,7 @@ def decide_at_once(store: Store, branch: BranchPlan, index: int, part_names: Seq
     assert segment.select is not None
     table = _input(store, branch, index, part_names)
     if segment.relation_id:
-        related = _relation(store, segment, table)
+        related = _relation(store, segment, table).drop("id", strict=False)
         table = table.join(related, on=["part", "row"], how="left", maintain_order="left")
     chosen = (
         segment.select.choose(table.drop("part", "row"))
@@ -80,7 +84,7 @@ def _relation(store: Store, segment: SegmentPlan, table: pl.DataFrame) -> pl.Dat
         related = table.select("part", "row", *(pl.lit(None, pl.Float64).alias(name) for name in select.SCORES))
         if table.height:
             found = select.relate(table.drop("part", "row"))
-            related = table.select("part", "row", "id").join(found, on="id", how="inner").drop("id")
+            related = table.select("part", "row", "id").join(found, on="id", how="inner")
         path = store.write_table(segment.relation_id, "related", related.sort("part", "row"))
         store.commit(segment.relation_id, "related", [path], {"rows": related.height})
     return store.read_table(segment.relation_id, "related")
@@ -88,13 +92,30 @@ def _relation(store: Store, segment: SegmentPlan, table: pl.DataFrame) -> pl.Dat
 
 def gather_keys(store: Store, branch: BranchPlan, index: int, run: str, part_names: Sequence[str]) -> dict[str, Any]:
     """One run of a branch, or of its Select's base."""
-    segment, select = branch.segments[index], _partitioned(branch, index)
+    segment, select = branch.segments[index], branch.segments[index].select
+    if isinstance(select, TaskedSelect):
+        table = _input(store, branch, index, part_names)
+        missing = [pl.lit(None, kind).alias(n) for n, kind in select.COLUMNS.items() if n not in table.columns]
+        return select_tasks.gather(store, segment, select, run, table.with_columns(missing))
+    assert isinstance(select, PartitionedSelect)
     if part_names:
         table = _input(store, branch, index, part_names)
         return write_run(store, segment.select_id, select, run, table, rows=table.height)
     table = select.base_table(select.base_files()[int(run.removeprefix("base-"))])
     table = table.with_columns(part=pl.lit(""), row=pl.lit(0, pl.Int32))
     return write_run(store, segment.select_id, select, run, table, rows=0)
+
+
+def learn(store: Store, branch: BranchPlan, index: int, part_names: Sequence[str]) -> dict[str, Any]:
+    """What all runs of a branch must know, from all its parts, one after the other."""
+    segment, select = branch.segments[index], branch.segments[index].select
+    assert isinstance(select, TaskedSelect)
+
+    def parts() -> Iterator[pl.DataFrame]:
+        tables = (_input(store, branch, index, [name]) for name in part_names)
+        return (table for table in tables if table.height)
+
+    return select_tasks.learn(store, segment, select, parts)
 
 
 def write_run(
@@ -233,12 +254,6 @@ def select_input(store: Store, branch: BranchPlan, index: int, part_name: str) -
     scores = after_segment(store, segment, part_name, kept, decided=False)
     hidden = ("source", "locator", "name", "licence", "url", "turns", "media", "error", "message", "retryable", "grids")
     return scores.drop(*hidden, strict=False).join(signature, on="row", how="inner", maintain_order="left")
-
-
-def _partitioned(branch: BranchPlan, index: int) -> PartitionedSelect:
-    select = branch.segments[index].select
-    assert isinstance(select, PartitionedSelect)
-    return select
 
 
 def _cells(name: str, rows: np.ndarray) -> pl.Series:

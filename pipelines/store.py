@@ -7,12 +7,14 @@ again, which gives the same bytes. There is no server and no database; many writ
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from curation.uris import atomic, is_remote, open_uri, stat_uri, store_of
 
@@ -135,6 +137,22 @@ class Store:
                 row_group_size=row_group_size,
             )
         return path
+
+    @contextmanager
+    def writing(self, node: str, name: str) -> Iterator[Callable[[pl.DataFrame], None]]:
+        """Put a table in place piece by piece (not yet committed): gives the function that appends one."""
+        with atomic(self.table_path(node, name)) as temporary:
+            writer: pq.ParquetWriter | None = None
+
+            def write(piece: pl.DataFrame) -> None:
+                nonlocal writer
+                rows = piece.to_arrow()
+                writer = writer or pq.ParquetWriter(temporary, rows.schema, compression="zstd")
+                writer.write_table(rows.cast(writer.schema))
+
+            yield write
+            if writer is not None:
+                writer.close()
 
     def read_table(self, node: str, name: str, *, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """A committed table."""

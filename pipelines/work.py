@@ -3,6 +3,8 @@
 pass      branch, segment, part   read or take up samples, run the segment's steps
 select    branch, segment         decide over all samples of a branch
 keys      branch, segment, run    where that is too much for one worker: some parts' samples by key (see pipelines.select)
+learn     branch, segment         what its runs must know beforehand (see curation.select.tasks)
+meet      branch, segment, range  which samples meet
 pairs     branch, segment, range  the samples that met under a range of keys
 mixture   once                    choose, and lay into shards
 settle    branch, part            the ledger's rows of a part, its quarantine, and what its chosen samples bring to their shards
@@ -19,25 +21,29 @@ import polars as pl
 
 from curation.operator import Part
 from curation.select.partitioned import PartitionedSelect
+from curation.select.tasks import TaskedSelect
+from pipelines import select_tasks
 from pipelines.guard import Guard
 from pipelines.mixture import choose, lay_into_shards, realised
 from pipelines.passes import Pass, kept_before
 from pipelines.plan import BranchPlan, Plan
 from pipelines.recipe import ONE_CPU, Placement, load_module
-from pipelines.select import commit_dropped, decide_at_once, decide_by_pairs, gather_keys, pair_range, pairs_name
+from pipelines.select import commit_dropped, decide_at_once, decide_by_pairs, gather_keys, learn, pair_range, pairs_name
+from pipelines.select_tasks import Committed, node_of, range_name
 from pipelines.settle import settle
 from pipelines.shard import write_shard
 from pipelines.store import Store
 
-TaskKind = Literal["pass", "keys", "pairs", "select", "mixture", "settle", "shard"]
+TaskKind = Literal["pass", "learn", "keys", "meet", "pairs", "select", "mixture", "settle", "shard"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One piece of work.
 
-    of: how many tasks share it, where `number` tells them apart. poison: rows that are quarantined unseen because they killed a worker,
-    with node and message. suspects: (first, last) rows among which a worker died: they are taken one at a time.
+    of: how many tasks share it, where `number` tells them apart; before: how many tasks of the kind before did. poison: rows that are
+    quarantined unseen because they killed a worker, with node and message. suspects: (first, last) rows among which a worker died: they
+    are taken one at a time.
     """
 
     kind: TaskKind
@@ -48,6 +54,7 @@ class Task:
     parts: tuple[str, ...] = ()
     number: int = 0
     of: int = 0
+    before: int = 0
     poison: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     suspects: tuple[tuple[int, int], ...] = ()
     placement: Placement = ONE_CPU
@@ -110,16 +117,39 @@ class Worker:
             poison=task.poison, suspects=task.suspects,
         ).run()  # fmt: skip
 
+    def _learn(self, task: Task, guard: Guard) -> dict[str, Any]:
+        branch = self.plan.branch(task.branch)
+        segment = branch.segments[task.segment]
+        if facts := self.store.done(node_of(segment), "learned"):
+            return facts | {"reused": True}
+        guard.at(segment.select.name if segment.select else "", 0, 0)
+        return learn(self.store, branch, task.segment, task.parts)
+
     def _keys(self, task: Task, guard: Guard) -> dict[str, Any]:
         branch = self.plan.branch(task.branch)
         segment = branch.segments[task.segment]
-        if facts := self.store.done(segment.select_id, f"keys-{task.part_name}"):
+        if facts := self.store.done(node_of(segment), f"keys-{task.part_name}"):
             return facts | {"reused": True}
         guard.at(segment.select.name if segment.select else "", 0, 0)
         return gather_keys(self.store, branch, task.segment, task.part_name, task.parts)
 
+    def _meet(self, task: Task, guard: Guard) -> dict[str, Any]:
+        segment = self.plan.branch(task.branch).segments[task.segment]
+        assert isinstance(segment.select, TaskedSelect)
+        tables = Committed(store=self.store, node=node_of(segment), names=task.parts)
+        if facts := self.store.done(tables.node, range_name("meet", task.parts, task.number, task.of)):
+            return facts | {"reused": True}
+        guard.at(segment.select.name, task.number, 0)
+        return select_tasks.meet(self.store, segment.select, tables, task.number, task.of)
+
     def _pairs(self, task: Task, guard: Guard) -> dict[str, Any]:
         segment = self.plan.branch(task.branch).segments[task.segment]
+        if isinstance(segment.select, TaskedSelect):
+            tables = Committed(store=self.store, node=node_of(segment), names=task.parts, before="meet", of=task.before)
+            if facts := self.store.done(tables.node, range_name("pairs", task.parts, task.number, task.of)):
+                return facts | {"reused": True}
+            guard.at(segment.select.name, task.number, 0)
+            return select_tasks.pairs(self.store, segment.select, tables, task.number, task.of)
         assert isinstance(segment.select, PartitionedSelect)
         if facts := self.store.done(segment.select_id, pairs_name(task.parts, task.number, task.of)):
             return facts | {"reused": True}
@@ -133,7 +163,11 @@ class Worker:
             return facts | {"reused": True}
         assert segment.select is not None
         guard.at(segment.select.name, 0, 0)
-        if task.of and isinstance(segment.select, PartitionedSelect):
+        if task.of and isinstance(segment.select, TaskedSelect):
+            last = segment.select.TASKS[-1]
+            tables = Committed(store=self.store, node=node_of(segment), names=task.parts, before=last, of=task.of)
+            decided = select_tasks.decide(self.store, segment, segment.select, tables)
+        elif task.of and isinstance(segment.select, PartitionedSelect):
             decided = decide_by_pairs(self.store, segment.select_id, segment.select, task.parts, task.of)
         else:
             decided = decide_at_once(self.store, branch, task.segment, task.parts)

@@ -28,8 +28,13 @@ def aligned_detail(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> np
     return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
 
 
+def align(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Where the right pictures show what the left ones do, float32 [N, 4]; as `aligned_detail`."""
+    return _align(left.astype(np.float32), right.astype(np.float32), start.astype(np.float32))
+
+
 def _detail(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:
-    placed, inside = _place(right, _align(left, right, start.astype(np.float32)))
+    placed, inside = place_on(right, _align(left, right, start.astype(np.float32)))
     return np.einsum("nij,nij->n", _unit(_fine(left), inside), _unit(_fine(placed), inside))
 
 
@@ -40,7 +45,7 @@ def _align(left: np.ndarray, right: np.ndarray, placement: np.ndarray) -> np.nda
     best = np.full(len(left), -2, np.float32)
     kept = placement.copy()
     for _ in range(_STEPS):
-        placed, inside = _place(right, placement)
+        placed, inside = place_on(right, placement)
         target, shown = _unit(left, inside), _unit(placed, inside)
         correlation = np.einsum("nij,nij->n", target, shown)
         better = correlation > best
@@ -55,7 +60,7 @@ def _align(left: np.ndarray, right: np.ndarray, placement: np.ndarray) -> np.nda
     return kept
 
 
-def _place(pictures: np.ndarray, placement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def place_on(pictures: np.ndarray, placement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pictures sampled bilinearly at a placement, and which cells lie inside them (as 0 and 1)."""
     side = pictures.shape[-1]
     at = (np.arange(side, dtype=np.float32) + 0.5) / side

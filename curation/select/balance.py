@@ -1,6 +1,6 @@
 """Balance: at most so many samples of each kind, the best or a fixed random choice of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -9,14 +9,25 @@ import polars as pl
 
 from curation.batch import Batch
 from curation.operator import OperatorError, RecipeError, Select, Verdict
-from curation.select.embedding_columns import Embed, clusters_of, embedding_column, vectors_of
+from curation.select.embedding_columns import (
+    EMBEDDING_SCHEMA,
+    Embed,
+    clusters_from_table,
+    clusters_of,
+    embedding_column,
+    learn_clusters,
+    vectors_of,
+)
+from curation.select.kmeans import Clusters
 from curation.select.priority import weighted_priorities
+from curation.select.survivors import check_score
+from curation.select.tasks import Tables, TaskedSelect, TaskKind, with_places
 
 _FACTS = ("source", "licence", "media")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterBalance(Select):
+class ClusterBalance(TaskedSelect):
     """Keeps at most `quota` samples of each cluster of embeddings.
 
     What the web shows a thousand times over (product shots, portraits) gives way to what it shows rarely. Taken are the
@@ -35,6 +46,8 @@ class ClusterBalance(Select):
 
     VERDICT: ClassVar[Verdict] = "quota"
     SCORES: ClassVar[tuple[str, ...]] = ("cluster",)
+    TASKS: ClassVar[tuple[TaskKind, ...]] = ("learn", "keys")
+    COLUMNS = EMBEDDING_SCHEMA
 
     def __post_init__(self) -> None:
         if self.clusters < 1 or self.quota < 1:
@@ -59,11 +72,8 @@ class ClusterBalance(Select):
             OperatorError: the table has vectors of several encoders.
         """
         rows, vectors = vectors_of(table, self.name)
-        own = np.empty(0)
-        if len(rows):
-            own = clusters_of(rows["id"], vectors, self.clusters, self.seed).nearest(vectors, 1)[:, 0]
-        found = pl.DataFrame({"id": rows["id"], "cluster": pl.Series(own, dtype=pl.Float64)})
-        return table.select("id").join(found, on="id", how="left", maintain_order="left")
+        clusters = clusters_of(rows["id"], vectors, self.clusters, self.seed) if len(rows) else None
+        return table.select("id").join(_own(rows["id"], vectors, clusters), on="id", how="left", maintain_order="left")
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
         """What is beyond the quota of its cluster, sorted by id; `duplicate_of` is null.
@@ -79,6 +89,34 @@ class ClusterBalance(Select):
         own = rows["cluster"].cast(pl.Int64).to_numpy()
         kept = within_quota(own, _order(rows, self.best, None, self.seed, self.name), quota=self.quota)
         return _dropped(rows, kept)
+
+    def learn(self, parts: Callable[[], Iterable[pl.DataFrame]]) -> pl.DataFrame:
+        """The clusters."""
+        return learn_clusters(parts, lambda _: self.clusters, self.seed, self.name)
+
+    def gather(self, table: pl.DataFrame, learned: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], int]:
+        """`nodes` with the cluster of each sample, and what chooses within it."""
+        check_score(table, self.best, self.name)
+        rows, vectors = vectors_of(table, self.name)
+        own = _own(rows["id"], vectors, clusters_from_table(learned))
+        columns = ["id", "part", "row", *([self.best] if self.best else [])]
+        return {"nodes": table.select(columns).join(own, on="id", how="left", maintain_order="left")}, len(rows)
+
+    def related(self, tables: Tables) -> Iterator[pl.DataFrame]:
+        """What the runs hold."""
+        for run in range(tables.runs):
+            yield tables.table("nodes", run, ["part", "row", "id", "cluster"])
+
+    def decide(self, tables: Tables) -> pl.DataFrame:
+        """As `choose`; holds an id, a cluster and a score of every sample, and no vector."""
+        table = pl.concat([tables.table("nodes", run) for run in range(tables.runs)])
+        return with_places(self.choose(table.drop("part", "row")), table)
+
+
+def _own(ids: pl.Series, vectors: np.ndarray, clusters: Clusters | None) -> pl.DataFrame:
+    """`id` and `cluster` of samples with vectors."""
+    own = np.empty(0) if clusters is None or not len(ids) else clusters.nearest(vectors, 1)[:, 0]
+    return pl.DataFrame({"id": ids.head(len(own)), "cluster": pl.Series(own, dtype=pl.Float64)})
 
 
 @dataclass(frozen=True, kw_only=True)

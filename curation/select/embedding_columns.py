@@ -1,6 +1,6 @@
 """Embedding columns: vectors of samples as cells of a table, float16, and the clusters of a table's vectors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,6 +13,8 @@ from curation.select.priority import priorities
 if TYPE_CHECKING:
     from curation.batch import Batch
 
+EMBEDDING_SCHEMA = {"embedding": pl.Binary}
+CLUSTER_SCHEMA = {"vector": pl.Binary, "is_group": pl.Boolean, "group": pl.Int32}
 # Vectors per cluster that k-means learns from.
 SAMPLE_PER_CLUSTER = 64
 
@@ -55,6 +57,56 @@ def vectors_of(table: pl.DataFrame, who: str) -> tuple[pl.DataFrame, np.ndarray]
         cells = table["embedding"][begin : begin + (1 << 16)].to_list()
         vectors[begin : begin + len(cells)] = np.frombuffer(b"".join(cells), np.float16).reshape(len(cells), -1)
     return table.drop("embedding"), vectors
+
+
+def learn_clusters(
+    parts: "Callable[[], Iterable[pl.DataFrame]]", clusters: "Callable[[int], int]", seed: int, who: str
+) -> pl.DataFrame:
+    """Clusters as a table, learned part by part from the sample that `clusters_of` takes of all parts at once.
+
+    Args:
+        parts: gives the tables, as often as it is called. clusters: how many for so many vectors.
+    """
+    count = sum(len(table) - table["embedding"].null_count() for table in parts())
+    if not count:
+        return pl.DataFrame(schema=CLUSTER_SCHEMA)
+    wanted = min(count, SAMPLE_PER_CLUSTER * clusters(count))
+    priority, sample = np.empty(0), None
+    for table in parts():
+        rows, vectors = vectors_of(table, who)
+        if not len(rows):
+            continue
+        sample = vectors if sample is None else np.concatenate([sample, vectors])
+        priority = np.concatenate([priority, priorities(rows["id"], seed)])
+        if len(priority) > wanted:
+            best = np.argpartition(priority, wanted - 1)[:wanted]
+            priority, sample = priority[best], sample[best]
+    assert sample is not None
+    return clusters_to_table(fit_clusters(sample[np.argsort(priority)], clusters(count)))
+
+
+def clusters_to_table(clusters: Clusters) -> pl.DataFrame:
+    """Centroids, then groups where there are two levels."""
+    groups = np.empty((0, 1), np.float32) if clusters.groups is None else clusters.groups
+    own = [None] * len(clusters) if clusters.group_of is None else clusters.group_of.tolist()
+    cells = [row.astype("<f4").tobytes() for row in (*clusters.centroids, *groups)]
+    kinds = [False] * len(clusters) + [True] * len(groups)
+    return pl.DataFrame(
+        {"vector": cells, "is_group": kinds, "group": own + [None] * len(groups)}, schema=CLUSTER_SCHEMA
+    )
+
+
+def clusters_from_table(table: pl.DataFrame) -> Clusters | None:
+    """Inverse of `clusters_to_table`; None where there are none."""
+    vectors = [np.frombuffer(cell, "<f4") for cell in table["vector"]]
+    if not vectors:
+        return None
+    groups = table["is_group"].to_numpy()
+    centroids = np.stack(vectors)[~groups]
+    if not groups.any():
+        return Clusters(centroids=centroids)
+    group_of = table.filter(~pl.col("is_group"))["group"].to_numpy().astype(np.int32)
+    return Clusters(centroids=centroids, groups=np.stack(vectors)[groups], group_of=group_of)
 
 
 def clusters_of(ids: pl.Series, vectors: np.ndarray, clusters: int, seed: int) -> Clusters:

@@ -7,7 +7,7 @@ Source: Manku, Jain, Das Sarma: Detecting near-duplicates for web crawling, WWW 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -64,7 +64,13 @@ def plan_blocks(rows: int, radius: int) -> Blocks:
 
 
 def near_pairs(
-    hashes: np.ndarray, *, radius: int, anchors: int | None = None, cap: int = 1 << 16, blocks: Blocks | None = None
+    hashes: np.ndarray,
+    *,
+    radius: int,
+    anchors: int | None = None,
+    cap: int = 1 << 16,
+    blocks: Blocks | None = None,
+    tables: Sequence[int] | None = None,
 ) -> NearPairs:
     """All pairs of hashes that differ in at most `radius` bits.
 
@@ -73,6 +79,7 @@ def near_pairs(
         anchors: only pairs with a row below this number are wanted (the others are probes); None: all rows are.
         cap: in a bucket of more rows than this, each row is compared with the bucket's first `cap` rows only.
         blocks: how to cut; None: the cheapest.
+        tables: only pairs that these tables are the first to hold; None: all tables.
     """
     from curation.select.hamming_kernels import scan_table
 
@@ -81,8 +88,8 @@ def near_pairs(
     masks = np.array(list(blocks.masks()), dtype=np.uint64)
     anchors = len(hashes) if anchors is None else anchors
     pieces, capped, skipped = [], 0, 0
-    for table, mask in enumerate(masks):
-        order = np.argsort(hashes & mask, kind="stable")
+    for table in range(len(masks)) if tables is None else tables:
+        order = np.argsort(hashes & masks[table], kind="stable")
         found, filled, over, left_out = scan_table(
             hashes[order], order, masks, table, np.uint64(radius), anchors, cap, np.empty((1024, 2), np.int64)
         )

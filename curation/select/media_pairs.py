@@ -33,10 +33,10 @@ def all_media(pairs: pl.DataFrame, counts: pl.Series) -> pl.DataFrame:
     return whole.drop("media").sort("left", "right")
 
 
-def decide(ids: pl.Series, ranks: np.ndarray, pairs: pl.DataFrame) -> pl.DataFrame:
-    """What a Select returns, from all pairs of samples (left < right, similarity)."""
-    stands = choose_survivors(ranks, pairs["left"].to_numpy(), pairs["right"].to_numpy())
+def decide(ids: pl.Series, pairs: pl.DataFrame) -> pl.DataFrame:
+    """What a Select returns of samples given best first, from all pairs of them (left < right, similarity)."""
     rows = np.arange(len(ids))
+    stands = choose_survivors(rows, pairs["left"].to_numpy(), pairs["right"].to_numpy())
     found = pl.DataFrame({"left": np.minimum(rows, stands), "right": np.maximum(rows, stands)})
     similarity = found.join(pairs, on=["left", "right"], how="left", maintain_order="left")["similarity"]
     return dropped_table(ids, stands, similarity.to_numpy())

@@ -25,10 +25,9 @@ def nearest_before(
         ranks: int64 [N], distinct; only what is ranked before counts (0 = best).
         floor: the lowest cosine that is of interest; lower ones may be missed or come out too low.
     """
-    from curation.select.neighbour_kernels import group_rows, take_best
+    from curation.select.neighbour_kernels import group_rows
 
-    nearest = clusters.nearest(vectors, visited)
-    _leave_out_far(vectors, clusters, nearest, floor)
+    nearest = visited_clusters(vectors, clusters, visited=visited, floor=floor)
     best = np.full(len(vectors), -1, np.float32)
     parent = np.full(len(vectors), -1, np.int64)
     ranks = np.ascontiguousarray(ranks, np.int64)
@@ -36,14 +35,29 @@ def nearest_before(
     for cluster in range(len(clusters)):
         own = members[begins[cluster] : begins[cluster + 1]]
         visitors = [order[starts[cluster] : starts[cluster + 1]] for order, starts in guests]
-        others = np.sort(np.concatenate([own, *visitors]))
-        for begin in range(0, len(own), _COLUMNS):
-            columns = own[begin : begin + _COLUMNS]
-            right = unit(vectors[columns])
-            for start in range(0, len(others), _ROWS):
-                rows = others[start : start + _ROWS]
-                take_best(unit(vectors[rows]) @ right.T, rows, columns, ranks, best, parent)
+        compare(vectors, own, np.sort(np.concatenate([own, *visitors])), ranks, best, parent)
     return best, parent
+
+
+def compare(
+    vectors: np.ndarray, own: np.ndarray, others: np.ndarray, ranks: np.ndarray, best: np.ndarray, parent: np.ndarray
+) -> None:
+    """Compare a cluster's own vectors with all that visit it; `best` and `parent`, as of `nearest_before`, are changed in place."""
+    from curation.select.neighbour_kernels import take_best
+
+    for begin in range(0, len(own), _COLUMNS):
+        columns = own[begin : begin + _COLUMNS]
+        right = unit(vectors[columns])
+        for start in range(0, len(others), _ROWS):
+            rows = others[start : start + _ROWS]
+            take_best(unit(vectors[rows]) @ right.T, rows, columns, ranks, best, parent)
+
+
+def visited_clusters(vectors: np.ndarray, clusters: Clusters, *, visited: int, floor: float) -> np.ndarray:
+    """For each vector its own cluster and the others to compare it in, int32 [N, visited]; K where one is left out."""
+    nearest = clusters.nearest(vectors, visited)
+    _leave_out_far(vectors, clusters, nearest, floor)
+    return nearest
 
 
 def _leave_out_far(vectors: np.ndarray, clusters: Clusters, nearest: np.ndarray, floor: float) -> None:

@@ -2,29 +2,28 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
 from curation.batch import Batch
-from curation.operator import Select
-from curation.select.aligned import aligned_detail
-from curation.select.dct_hash import busy_share
-from curation.select.films import TELLING, Sequence, same_films
-from curation.select.media_pairs import MEDIA_PAIRS, all_media, decide, media_pairs
-from curation.select.pictures import Likeness, same_pictures
+from curation.select import perceptual_tasks
+from curation.select.films import Look, meet_films, still_entries
+from curation.select.hamming import plan_blocks
+from curation.select.looks import Looks
+from curation.select.media_pairs import all_media, decide
+from curation.select.pictures import Likeness, all_hashes, entries_of, meet
 from curation.select.survivors import rank_samples
-from curation.select.views import STILL, VIEW, records_of, signatures
+from curation.select.tasks import Tables, TaskedSelect, TaskKind
+from curation.select.views import SCHEMA, signatures
 
-_UNMOVED = np.array([1, 0, 1, 0], np.float32)
-# Of clips of few different pictures the middle stills must agree by so much (people signing before one camera reach 0.94,
-# copies 0.97), and the numbers of stills to within so many.
-_STILL_DETAIL, _AS_LONG = 0.96, 2
+# What a run is told about hashes and buckets beyond the caps.
+CROWDED = "hashes, stills or buckets too common to compare all that share them"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PerceptualDedup(Select):
+class PerceptualDedup(TaskedSelect):
     """Keeps one sample of each group that looks the same: re-encoded, resized, brightened, bordered, cropped by a few per cent,
     or mirrored; of clips also parts of each other.
 
@@ -32,11 +31,13 @@ class PerceptualDedup(Select):
     about them is not compared. Hashes within `bits` propose a pair, detail of 32 x 32 thumbnails after alignment decides
     (see `pictures`), for clips the order of their stills (see `films`). Every dropped sample is a verified duplicate of
     the survivor it names. Pictures that show almost nothing (less than `busy` of their cells have detail) and samples
-    without media are never duplicates; ExactDedup knows equal bytes. Charts, pages and logos differ in little and must
-    agree in `plain_detail`.
+    without media are never duplicates; ExactDedup knows equal bytes. Charts, pages, logos and tiny pictures differ in
+    little: they must agree in `plain_detail`, and nowhere differ by more than `fine` at 64 x 64 in colour, so that a changed label or
+    colour keeps both; of them, cropped, bordered and brightened copies are mostly kept as well.
 
     bits: Hamming distance, of 64; cost grows steeply with it (see docs/scale.md): 8 for up to some 10^7 pictures, 3
-    and cropped=False beyond. detail: correlation, at most 1. share: of a shorter clip's stills. best: name of the
+    and cropped=False beyond. detail: correlation, at most 1. plain: share of plain cells of any view from which a picture counts
+    as one of these, at least 0.25. fine: levels of 0 to 255. share: of a shorter clip's stills. best: name of the
     score whose highest value survives (None: the largest, in pixels times stills); then the larger, then the smallest id.
     alternates: a survivor carries at most so many other captions of its duplicates.
 
@@ -44,10 +45,15 @@ class PerceptualDedup(Select):
     closest pairs of different photographs and charts (docs/benchmarks.md).
     """
 
+    VERSION: ClassVar[int] = 2
+    TASKS: ClassVar[tuple[TaskKind, ...]] = ("keys", "meet", "pairs")
+    COLUMNS = SCHEMA
+
     bits: int = 8
     detail: float = 0.88
     plain_detail: float = 0.995
     plain: float = 0.33
+    fine: float = 20.0
     busy: float = 0.1
     mirrored: bool = True
     cropped: bool = True
@@ -76,61 +82,52 @@ class PerceptualDedup(Select):
         Raises:
             OperatorError: the table has no score named `best`.
         """
-        ranks = rank_samples(table, self.best, "size", who=self.name)
-        pairs = all_media(pl.concat([self._pictures(table, ranks), self._films(table)]), table["media"].fill_null(0))
-        return decide(table["id"], ranks, pairs)
+        table = self.ranked(table)
+        looks = Looks(table, busy=self.busy, plain=self.plain)
+        hashes = all_hashes(looks.hashes, looks.views.thumbnails, self.likeness())
+        entries, stills = entries_of(hashes, self.likeness()), still_entries(looks.clips, mirrored=self.mirrored)
+        # The tasks cut hashes likewise, by how many there are.
+        blocks = plan_blocks(len(entries) + len(stills), self.bits)
+        met = meet(entries, bits=self.bits, blocks=blocks, tables=range(blocks.tables))
+        films, common = meet_films(stills, bits=self.bits, blocks=blocks, tables=range(blocks.tables))
+        if met.hubs + common:
+            logging.getLogger(__name__).warning("%s: %d %s", self.name, met.hubs + common, CROWDED)
+        pairs = pl.concat([looks.same_pictures(met.candidates, self.likeness()), looks.same_films(films, self.look())])
+        return decide(table["id"], all_media(pairs, table["media"].fill_null(0)))
 
-    def _pictures(self, table: pl.DataFrame, ranks: np.ndarray) -> pl.DataFrame:
-        """Pairs of images, as MEDIA_PAIRS."""
-        views, rows = records_of(table["views"], VIEW)
-        stills, still_rows = records_of(table["stills"], STILL)
-        medium = rows * 65536 + views["medium"]
-        framed = np.append(medium[:-1] == medium[1:], False)[: len(medium)]
-        of_clip = np.isin(medium, still_rows * 65536 + stills["medium"])
-        keep = np.flatnonzero(~of_clip)
-        keep = keep[busy_share(views["thumbnail"][keep]) >= self.busy] if len(keep) else keep
-        keep = keep[np.lexsort((keep, ranks[rows[keep]]))]
-        found = same_pictures(views["hash"][keep], views["thumbnail"][keep], framed[keep], self.likeness())
-        if found.hubs:
-            logging.getLogger(__name__).warning(
-                "%s: %d hashes too common to compare all their pictures", self.name, found.hubs
-            )
-        a, b = keep[found.left], keep[found.right]
-        return media_pairs(rows[a], views["medium"][a], rows[b], views["medium"][b], found.detail)
+    def gather(self, table: pl.DataFrame, learned: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], int]:  # noqa: ARG002  nothing is
+        """See `perceptual_tasks.gather`."""
+        return perceptual_tasks.gather(self, table)
+
+    def num_ranges(self, kind: TaskKind, amount: int, most: int) -> int:
+        """Shares of each Hamming table, or of the candidates: of one, two samples are held, some 2 kB."""
+        if kind == "meet":
+            return plan_blocks(amount, self.bits).tables * max(1, -(-amount // most))
+        return max(1, -(-64 * amount // most))
+
+    def meet(self, tables: Tables, number: int, of: int) -> tuple[pl.DataFrame, int]:
+        """See `perceptual_tasks.meet_range`."""
+        return perceptual_tasks.meet_range(self, tables, number, of)
+
+    def pairs(self, tables: Tables, number: int, of: int) -> pl.DataFrame:
+        """See `perceptual_tasks.pair_range`."""
+        return perceptual_tasks.pair_range(self, tables, number, of)
+
+    def decide(self, tables: Tables) -> pl.DataFrame:
+        """See `perceptual_tasks.decide_samples`."""
+        return perceptual_tasks.decide_samples(self, tables)
+
+    def ranked(self, table: pl.DataFrame, *, best: str | None = None) -> pl.DataFrame:
+        """The samples best first. best: the column that holds the score, where it is not named after its filter."""
+        return table[np.argsort(rank_samples(table, best or self.best, "size", who=self.name))]
 
     def likeness(self) -> Likeness:
         """What counts as the same picture."""
         return Likeness(
-            bits=self.bits, detail=self.detail, plain_detail=self.plain_detail, plain=self.plain, mirrored=self.mirrored,
+            bits=self.bits, detail=self.detail, plain_detail=self.plain_detail, plain=self.plain, fine=self.fine, mirrored=self.mirrored,
             cropped=self.cropped,
         )  # fmt: skip
 
-    def _films(self, table: pl.DataFrame) -> pl.DataFrame:
-        """Pairs of clips, as MEDIA_PAIRS."""
-        stills, rows = records_of(table["stills"], STILL)
-        if not len(stills):
-            return pl.DataFrame(schema=MEDIA_PAIRS)
-        keys = rows * 65536 + stills["medium"]
-        clips, ids = [], np.unique(keys)
-        for begin, end in zip(np.searchsorted(keys, ids), np.searchsorted(keys, ids, side="right"), strict=True):
-            part = stills[begin:end][stills["busy"][begin:end] >= self.busy]
-            clips.append(Sequence(times=part["time"], hashes=part["hash"]))
-        found = same_films(clips, bits=self.bits, share=self.share, mirrored=self.mirrored)
-        if found.hubs:
-            logging.getLogger(__name__).warning("%s: %d stills too common to count", self.name, found.hubs)
-        a, b = ids[found.left], ids[found.right]
-        middle = self._middle_stills(table, ids)
-        alike = np.maximum(
-            aligned_detail(middle[found.left], middle[found.right], np.tile(_UNMOVED, (len(a), 1))),
-            aligned_detail(middle[found.left], middle[found.right][:, :, ::-1], np.tile(_UNMOVED, (len(a), 1))),
-        )
-        lengths = np.array([len(clip.times) for clip in clips])
-        as_long = np.abs(lengths[found.left] - lengths[found.right]) <= _AS_LONG
-        same = (found.different >= TELLING) | (as_long & (alike >= max(self.detail, _STILL_DETAIL)))
-        a, b = a[same], b[same]
-        return media_pairs(a // 65536, a % 65536, b // 65536, b % 65536, found.share[same])
-
-    def _middle_stills(self, table: pl.DataFrame, clips: np.ndarray) -> np.ndarray:
-        views, rows = records_of(table["views"], VIEW)
-        keys = rows * 65536 + views["medium"]
-        return views["thumbnail"][np.searchsorted(keys, clips)]
+    def look(self) -> Look:
+        """What counts as the same film."""
+        return Look(bits=self.bits, share=self.share, detail=self.detail)

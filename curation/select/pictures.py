@@ -3,13 +3,15 @@
 The hash proposes: within a few bits, also of the mirrored picture and of what a light crop would leave. Detail decides.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from curation.select.aligned import aligned_detail
+from curation.select.aligned import align, aligned_detail
 from curation.select.dct_hash import MIRROR, WHOLE, Window, hash_thumbnails, plain_share
-from curation.select.hamming import near_pairs
+from curation.select.fine import most_different, pixels_of
+from curation.select.hamming import Blocks, near_pairs
 
 # What a light crop leaves, to be met by a picture that was cropped: each corner, and the middle.
 _CUT = 0.05
@@ -28,6 +30,7 @@ class Likeness:
     bits: Hamming distance of hashes to be looked at. detail: correlation of detail after alignment, at least.
     plain_detail: the same for pictures with large plain areas (charts, pages, logos), which differ in little, and for
     two pictures taken with their borders, which agree in these. plain: share of plain cells from which that holds.
+    fine: levels by which their fine views may differ at most.
     mirrored, cropped: whether those copies are looked for.
     """
 
@@ -35,43 +38,117 @@ class Likeness:
     detail: float
     plain_detail: float
     plain: float
+    fine: float
     mirrored: bool
     cropped: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """Verified pairs of rows, `detail` each; hubs: hashes and buckets too common to compare all their rows."""
+class Entries:
+    """Hashes by which N views meet: their own, then those that altered copies of them would have.
 
-    left: np.ndarray
-    right: np.ndarray
-    detail: np.ndarray
+    values: uint64 [E]. rows: int64 [E], the view. windows, mirrored: int64 [E], what was altered; -1 and 0: nothing.
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+    windows: np.ndarray
+    mirrored: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, indices: np.ndarray) -> "Entries":
+        """Some of them."""
+        return Entries(
+            values=self.values[indices], rows=self.rows[indices], windows=self.windows[indices], mirrored=self.mirrored[indices]
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Met:
+    """Candidates int64 [C, 5]: whole view, altered view, window, mirrored, bits; hubs: hashes and buckets too common to compare all."""
+
+    candidates: np.ndarray
     hubs: int
 
 
-def same_pictures(hashes: np.ndarray, thumbnails: np.ndarray, framed: np.ndarray, likeness: Likeness) -> Pairs:
-    """Pairs among views given best first: uint64 [N], uint8 [N, S, S]; framed, bool [N]: this view includes a border."""
-    leaders, followers = _leaders(hashes)
-    candidates = [_candidates(followers)]
-    sought, windows, mirrored, of = _probes(hashes[leaders], thumbnails[leaders], likeness)
-    found = near_pairs(sought, radius=likeness.bits, anchors=len(leaders))
-    met = np.stack(
-        [leaders[found.left], leaders[of[found.right]], windows[found.right], mirrored[found.right], found.distance]
-    )
-    candidates.append(_candidates(met.T))
-    pairs = np.concatenate(candidates)
-    detail = _verify(thumbnails, pairs)
-    wanted = np.where(_strictly(thumbnails, framed, pairs, likeness.plain), likeness.plain_detail, likeness.detail)
-    same = detail >= wanted
-    hubs = len(np.unique(hashes[followers[:, 0]])) + found.capped
-    return Pairs(left=pairs[same, 0], right=pairs[same, 1], detail=detail[same], hubs=hubs)
+def num_hashes(likeness: Likeness) -> int:
+    """Hashes of a view: its own, and of what crops leave."""
+    return 1 + len(CROPS) if likeness.cropped else 1
 
 
-def _strictly(thumbnails: np.ndarray, framed: np.ndarray, pairs: np.ndarray, plain: float) -> np.ndarray:
-    """Which candidates agree coarsely for reasons that say nothing: plain areas in one, a border around both."""
-    views, at = np.unique(pairs[:, :2], return_inverse=True)
-    is_plain = plain_share(thumbnails[views]) >= plain
-    return np.any(is_plain[at.reshape(-1, 2)], axis=1) | np.all(framed[pairs[:, :2]], axis=1)
+def all_hashes(hashes: np.ndarray, thumbnails: np.ndarray, likeness: Likeness) -> np.ndarray:
+    """uint64 [N, W + 1]: hashes of views, and of what light crops would leave of them."""
+    cut = [hash_thumbnails(thumbnails, window) for window in CROPS] if likeness.cropped else []
+    return np.stack([hashes, *cut], axis=1)
+
+
+def entries_of(hashes: np.ndarray, likeness: Likeness) -> Entries:
+    """The entries of `all_hashes`, those of the views themselves first; all of one kind in the order of the views."""
+    rows, kinds = hashes.shape
+    values = hashes.T.ravel()
+    of, windows = np.tile(np.arange(rows), kinds), np.repeat(np.arange(kinds) - 1, rows)
+    sides = (0, 1) if likeness.mirrored else (0,)
+    return Entries(
+        values=np.concatenate([values ^ MIRROR if side else values for side in sides]), rows=np.tile(of, len(sides)),
+        windows=np.tile(windows, len(sides)), mirrored=np.repeat(sides, len(values)),
+    )  # fmt: skip
+
+
+def meet(entries: Entries, *, bits: int, blocks: Blocks, tables: Sequence[int]) -> Met:
+    """Which views meet in some of the tables, each with its altered copies; views are numbered best first.
+
+    Entries may be any subset with all that share a key in these tables.
+    """
+    own = np.flatnonzero((entries.windows < 0) & (entries.mirrored == 0))
+    leaders, followers = _leaders(entries.values[own])
+    search = entries.take(np.concatenate([own[leaders], np.setdiff1d(np.arange(len(entries)), own)]))
+    found = near_pairs(search.values, radius=bits, anchors=len(leaders), blocks=blocks, tables=tables)
+    left, right = found.left, found.right
+    met = [search.rows[left], search.rows[right], search.windows[right], search.mirrored[right], found.distance]
+    candidates = [np.stack(met, axis=1).astype(np.int64)]
+    hubs = found.capped
+    if 0 in tables:  # equal hashes share every key: let one table say so
+        hubs += len(np.unique(entries.values[own[followers[:, 0]]]))
+        followers[:, :2] = entries.rows[own[followers[:, :2]]]
+        candidates.append(followers)
+    return Met(candidates=nearest_ways(np.concatenate(candidates)), hubs=hubs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """What verifying knows of N views.
+
+    thumbnails: uint8 [N, S, S]. framed: bool [N], this view includes a border. plain: bool [N], the picture has large plain areas or
+    fewer pixels than a thumbnail. fine: deflated fine views of those that have them.
+    """
+
+    thumbnails: np.ndarray
+    framed: np.ndarray
+    plain: np.ndarray
+    fine: Mapping[int, bytes] = field(default_factory=dict)
+
+
+def verify(views: Views, candidates: np.ndarray, likeness: Likeness) -> tuple[np.ndarray, np.ndarray]:
+    """Which candidates show the same picture: those rows of `candidates`, and the detail of each.
+
+    Views are given best first.
+    """
+    left, right, start = _posed(views.thumbnails, candidates)
+    detail = aligned_detail(left, right, start)
+    plain = views.plain[candidates[:, :2]].any(axis=1)
+    # A plain picture says little, and two borders agree in themselves.
+    strictly = plain | views.framed[candidates[:, :2]].all(axis=1)
+    same = detail >= np.where(strictly, likeness.plain_detail, likeness.detail)
+    for number in np.flatnonzero(same & plain):
+        one, other, _, mirrored, _ = candidates[number].tolist()
+        if one in views.fine and other in views.fine:
+            placement = align(left[[number]], right[[number]], start[[number]])[0]
+            theirs = pixels_of(views.fine[other])
+            theirs = theirs[:, ::-1] if mirrored else theirs
+            same[number] = most_different(pixels_of(views.fine[one]), theirs, placement) <= likeness.fine
+    return candidates[same], detail[same]
 
 
 def _leaders(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,23 +166,8 @@ def _leaders(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[place < LEADERS]), candidates.reshape(-1, 5)
 
 
-def _probes(
-    hashes: np.ndarray, thumbnails: np.ndarray, likeness: Likeness
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The hashes, then those that altered copies would have: hash, window (-1 = whole), mirrored, and whose it is."""
-    sought = [(hashes, -1, 0)]
-    if likeness.cropped:
-        sought += [(hash_thumbnails(thumbnails, window), number, 0) for number, window in enumerate(CROPS)]
-    if likeness.mirrored:
-        sought += [(values ^ MIRROR, window, 1) for values, window, _ in sought]
-    values, windows, mirrored = zip(*sought, strict=True)
-    rows = len(hashes)
-    of = np.tile(np.arange(rows), len(sought))
-    return np.concatenate(values), np.repeat(windows, rows), np.repeat(mirrored, rows), of
-
-
-def _candidates(columns: np.ndarray) -> np.ndarray:
-    """The nearest way in which each two rows meet; columns: whole row, altered row, window, mirrored, distance."""
+def nearest_ways(columns: np.ndarray) -> np.ndarray:
+    """Of candidates [C, 5] the nearest way in which each two views meet."""
     columns = columns[columns[:, 0] != columns[:, 1]]
     low, high = columns[:, :2].min(axis=1), columns[:, :2].max(axis=1)
     order = np.lexsort((columns[:, 0], columns[:, 2], columns[:, 3], columns[:, 4], high, low))
@@ -115,8 +177,8 @@ def _candidates(columns: np.ndarray) -> np.ndarray:
     return columns[order[first]].astype(np.int64)
 
 
-def _verify(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Aligned detail of each candidate."""
+def _posed(thumbnails: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thumbnails of each candidate, the right one mirrored where it was, and where to begin to align them."""
     right = thumbnails[pairs[:, 1]]
     flipped = pairs[:, 3] == 1
     windows = np.array([[w.bottom - w.top, w.top, w.right - w.left, w.left] for w in (*CROPS, WHOLE)], np.float32)
@@ -124,7 +186,7 @@ def _verify(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     start = windows[pairs[:, 2]]
     start[flipped, 3] = 1 - start[flipped, 3] - start[flipped, 2]
     right = np.where(flipped[:, None, None], right[:, :, ::-1], right)
-    return aligned_detail(thumbnails[pairs[:, 0]], right, start)
+    return thumbnails[pairs[:, 0]], right, start
 
 
 def shown_again(
@@ -134,16 +196,17 @@ def shown_again(
 
     Both are hashes uint64 and thumbnails uint8 [., S, S]. Every hash is compared with every other: for some 10^5 known ones.
     """
-    sought, windows, mirrored, of = _probes(*known, likeness)
+    sought = entries_of(all_hashes(*known, likeness), likeness)
     pieces = []
     for row, value in enumerate(seen[0]):
-        distance = np.bitwise_count(sought ^ value)
+        distance = np.bitwise_count(sought.values ^ value)
         at = np.flatnonzero(distance <= likeness.bits)
         first = np.full(len(at), len(known[0]) + row)
-        pieces.append(np.stack([first, of[at], windows[at], mirrored[at], distance[at]], axis=1))
-    pairs = _candidates(np.concatenate(pieces)) if pieces else np.empty((0, 5), np.int64)
+        pieces.append(np.stack([first, sought.rows[at], sought.windows[at], sought.mirrored[at], distance[at]], axis=1))
+    pairs = nearest_ways(np.concatenate(pieces)) if pieces else np.empty((0, 5), np.int64)
     thumbnails = np.concatenate([known[1], seen[1]])
-    detail = _verify(thumbnails, pairs)
-    strictly = _strictly(thumbnails, np.zeros(len(thumbnails), bool), pairs, likeness.plain)
-    same = detail >= np.where(strictly, likeness.plain_detail, likeness.detail)
-    return pairs[same, 1], pairs[same, 0] - len(known[0]), detail[same]
+    views = Views(
+        thumbnails=thumbnails, framed=np.zeros(len(thumbnails), bool), plain=plain_share(thumbnails) >= likeness.plain
+    )
+    pairs, detail = verify(views, pairs, likeness)
+    return pairs[:, 1], pairs[:, 0] - len(known[0]), detail

@@ -1,6 +1,7 @@
 """Semantic dedup: samples whose embeddings point the same way are one group, and one of them survives."""
 
 import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,17 +9,26 @@ import numpy as np
 import polars as pl
 
 from curation.batch import Batch
-from curation.operator import RecipeError, Select
-from curation.select.embedding_columns import Embed, clusters_of, embedding_column, vectors_of
+from curation.operator import RecipeError
+from curation.select import semantic_tasks
+from curation.select.embedding_columns import (
+    EMBEDDING_SCHEMA,
+    Embed,
+    clusters_of,
+    embedding_column,
+    learn_clusters,
+    vectors_of,
+)
 from curation.select.neighbours import nearest_before
 from curation.select.survivors import dropped_table, rank_samples
+from curation.select.tasks import Tables, TaskedSelect, TaskKind
 
 # Cosines are compared at this many digits: the last bits depend on the processor.
 _DIGITS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticDedup(Select):
+class SemanticDedup(TaskedSelect):
     """Drops samples whose embedding has a cosine of at least `cosine` with that of a better sample.
 
     For every sample the most similar better one is found once (`semantic_similarity`, in [-1, 1], and `semantic_parent`,
@@ -41,6 +51,8 @@ class SemanticDedup(Select):
     best: str | None = None
     seed: int = 0
 
+    TASKS: ClassVar[tuple[TaskKind, ...]] = ("learn", "keys", "pairs")
+    COLUMNS = EMBEDDING_SCHEMA
     SCORES: ClassVar[tuple[str, ...]] = ("semantic_similarity",)
 
     def __post_init__(self) -> None:
@@ -94,6 +106,30 @@ class SemanticDedup(Select):
         for row, parent in dropped.select("row", "semantic_parent").iter_rows():
             stands[row] = row_of[parent]
         return dropped_table(rows["id"], _to_survivors(stands), rows["semantic_similarity"].to_numpy())
+
+    def learn(self, parts: Callable[[], Iterable[pl.DataFrame]]) -> pl.DataFrame:
+        """The clusters."""
+        return learn_clusters(parts, lambda count: self.clusters or default_clusters(count), self.seed, self.name)
+
+    def gather(self, table: pl.DataFrame, learned: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], int]:
+        """See `semantic_tasks.gather`."""
+        return semantic_tasks.gather(self, table, learned)
+
+    def num_ranges(self, kind: TaskKind, amount: int, most: int) -> int:  # noqa: ARG002  there is but one
+        """Ranges of clusters; a key carries a vector of some 1 kB."""
+        return max(1, -(-16 * amount // most))
+
+    def pairs(self, tables: Tables, number: int, of: int) -> pl.DataFrame:
+        """See `semantic_tasks.pair_range`."""
+        return semantic_tasks.pair_range(self, tables, number, of)
+
+    def related(self, tables: Tables) -> Iterator[pl.DataFrame]:
+        """See `semantic_tasks.related`."""
+        return semantic_tasks.related(tables, _DIGITS)
+
+    def decide(self, tables: Tables) -> pl.DataFrame:
+        """See `semantic_tasks.decide`."""
+        return semantic_tasks.decide(self, tables)
 
 
 def _to_survivors(stands: np.ndarray) -> np.ndarray:

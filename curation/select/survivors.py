@@ -19,8 +19,7 @@ def rank_samples(table: pl.DataFrame, best: str | None, *ties: str, who: str) ->
     Raises:
         OperatorError: the table has no score of that name.
     """
-    if best is not None and best not in table.columns:
-        raise OperatorError(f"{who}: no score {best!r}, only {', '.join(table.columns)}: put its filter first")
+    check_score(table, best, who)
     scores = [column for column in (best, *ties) if column is not None]
     worst = float("-inf")
     values = [pl.col(name).cast(pl.Float64).fill_nan(worst).fill_null(worst).alias(f"by {name}") for name in scores]
@@ -29,6 +28,12 @@ def rank_samples(table: pl.DataFrame, best: str | None, *ties: str, who: str) ->
     ranks = np.empty(len(table), np.int64)
     ranks[order["row"].to_numpy()] = np.arange(len(table))
     return ranks
+
+
+def check_score(table: pl.DataFrame, best: str | None, who: str) -> None:
+    """Raise OperatorError where there is no score named `best`."""
+    if best is not None and best not in table.columns:
+        raise OperatorError(f"{who}: no score {best!r}, only {', '.join(table.columns)}: put its filter first")
 
 
 def choose_survivors(ranks: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:

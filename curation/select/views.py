@@ -13,17 +13,24 @@ from curation.media.appearance import SHORT_SIDE
 from curation.media.stills import grey_stills
 from curation.sample import SampleError
 from curation.select.dct_hash import SIDE, busy_share, hash_thumbnails, inside_border, thumbnail
+from curation.select.fine import is_graphic, pack_fine
 
 # Stills per second of a clip, and at most so many of them (20 minutes).
 STILL_RATE, MAX_STILLS = 4.0, 4800
 
 VIEW = np.dtype([("medium", "<u2"), ("hash", "<u8"), ("thumbnail", "u1", (SIDE, SIDE))])
 STILL = np.dtype([("medium", "<u2"), ("time", "<f4"), ("hash", "<u8"), ("busy", "<f4")])
-SCHEMA = {"media": pl.UInt16, "views": pl.Binary, "stills": pl.Binary, "size": pl.Float64}
+SCHEMA: dict[str, type[pl.DataType]] = {
+    "media": pl.UInt16,
+    "views": pl.Binary,
+    "stills": pl.Binary,
+    "size": pl.Float64,
+    "graphics": pl.Binary,
+}
 
 
 def signatures(batch: Batch) -> pl.DataFrame:
-    """One row per sample: number of media, records of VIEW and of STILL as bytes, and pixels times stills ("size").
+    """One row per sample: number of media, records of VIEW and of STILL as bytes, pixels times stills ("size"), and fine views.
 
     Samples without media, and those of which a medium does not decode, get nulls; the latter stand in `batch.errors`.
     """
@@ -31,13 +38,16 @@ def signatures(batch: Batch) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def _signature(batch: Batch, index: int) -> tuple[int | None, bytes | None, bytes | None, float | None]:
+def _signature(batch: Batch, index: int) -> tuple[int | None, bytes | None, bytes | None, float | None, bytes | None]:
     sample = batch.samples[index]
-    views, stills, size = [], [], 0.0
+    views, stills, size, fine = [], [], 0.0, b""
     try:
         for number, medium in enumerate(sample.media):
             if medium.kind == "image":
-                views.append(picture_views(batch.pixels(index, number, short_side=SHORT_SIDE), number))
+                pixels = batch.pixels(index, number, short_side=SHORT_SIDE)
+                records = picture_views(pixels, number)
+                fine += fine_views(pixels, records, first=sum(map(len, views)))
+                views.append(records)
                 size += medium.width * medium.height
             else:
                 view, clip = clip_views(batch.encoded(index, number), number)
@@ -46,21 +56,32 @@ def _signature(batch: Batch, index: int) -> tuple[int | None, bytes | None, byte
                 size += medium.width * medium.height * len(clip)
     except SampleError as error:
         batch.errors[index] = error
-        return None, None, None, None
+        return None, None, None, None, None
     if not views:
-        return 0, None, None, None
-    return len(sample.media), np.concatenate(views).tobytes(), b"".join(clip.tobytes() for clip in stills), size
+        return 0, None, None, None, None
+    shown = np.concatenate(views).tobytes()
+    return len(sample.media), shown, b"".join(clip.tobytes() for clip in stills), size, fine or None
 
 
 def picture_views(pixels: np.ndarray, number: int = 0) -> np.ndarray:
     """Records of VIEW of RGB uint8 pixels: the whole picture, then what lies inside its border, if it has one."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    top, bottom, left, right = inside_border(grey)
-    bounds = [(0, grey.shape[0], 0, grey.shape[1])]
-    if (top, bottom, left, right) != bounds[0]:
-        bounds.append((top, bottom, left, right))
-    thumbnails = np.stack([thumbnail(grey[t:b, s:e]) for t, b, s, e in bounds])
+    thumbnails = np.stack([thumbnail(grey[t:b, s:e]) for t, b, s, e in _bounds(grey)])
     return _views(number, thumbnails)
+
+
+def fine_views(pixels: np.ndarray, views: np.ndarray, *, first: int = 0) -> bytes:
+    """What `pack_fine` keeps of a picture's views, where it needs any. first: number of the first among its sample's."""
+    if not is_graphic(views["thumbnail"], *pixels.shape[:2]):
+        return b""
+    bounds = _bounds(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    return pack_fine([pixels[t:b, s:e] for t, b, s, e in bounds], first)
+
+
+def _bounds(grey: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """The whole, then what lies inside its border, if it has one."""
+    whole, inner = (0, grey.shape[0], 0, grey.shape[1]), inside_border(grey)
+    return [whole] if inner == whole else [whole, inner]
 
 
 def _views(number: int, thumbnails: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -39,6 +40,7 @@ def node_markers(plan: Plan, segment: int) -> list[Path]:
 @pytest.mark.slow
 def test_workers_and_parts_change_nothing(corpora: Path, plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     plans = [plan_of(tmp_path / f"{rows}", recipe(corpora), rows=rows) for rows in (40, 13)]
+    plans[1] = replace(plans[1], select_parts=2, select_keys=900)
     for plan, workers in zip(plans, (0, 2), strict=True):
         run(plan, workers=workers, quiet=True)
     first, second = (ledger(plan.out).drop("part").sort("id") for plan in plans)
@@ -47,6 +49,32 @@ def test_workers_and_parts_change_nothing(corpora: Path, plan_of: Callable[..., 
     assert {"SemanticDedup.duplicate", "ClusterBalance.quota"} <= reasons
     shards = [{name: value for name, value in digests(plan.out).items() if name.endswith(".tar")} for plan in plans]
     assert shards[0] == shards[1]
+    _goes_on_where_it_was(plans[1])
+
+
+def _goes_on_where_it_was(plan: Plan) -> None:
+    """Of a Select in tasks only what is lost is done again, and gives the same."""
+    wanted = digests(plan.out)
+    for segment in plan.branches[0].segments[:3]:
+        folder, decided = (
+            plan.out / "work" / node for node in (segment.relation_id or segment.select_id, segment.select_id)
+        )
+        markers = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+        ranges = sorted(path for path in markers if path.name.startswith(("meet", "pairs")))
+        assert len(ranges) > 2 or isinstance(segment.select, ClusterBalance)
+        lost = {
+            *ranges[::3],
+            *sorted(folder.glob("keys-*.json"))[:1],
+            *folder.glob("related.json"),
+            *decided.glob("dropped.json"),
+        }
+        for path in lost:
+            path.unlink()
+        (plan.out / "manifest.json").unlink()
+        run(plan, workers=0, quiet=True)
+        assert digests(plan.out) == wanted
+        again = {path for path in markers if path.stat().st_mtime_ns != markers[path]}
+        assert again == {path for path in lost if path.parent == folder}
 
 
 @pytest.mark.slow
