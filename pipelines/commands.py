@@ -149,7 +149,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     read, decoded = result.counters.get("media_read", 0), result.counters.get("media_decoded", 0)
     console.print(
-        f"{where}, in {result.seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. See {options.out / 'report.html'}"
+        f"{where}, in {result.seconds + result.report_seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. See {options.out / 'report.html'}"
     )
     return 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from curation.operator import ContractError
 from curation.shards import Manifest, ShardEntry, write_manifest
 from pipelines.accounts import Accounts
+from pipelines.copies import remove_copies
 from pipelines.plan import Plan
 from pipelines.store import Store
 
@@ -59,7 +60,7 @@ def publish(plan: Plan, plan_id: str, store: Store, accounts: Accounts) -> Manif
         origins=_sorted(accounts.origins),
     )
     _remove_others(store, plan_id)
-    _remove_copies(store)
+    remove_copies(store)
     write_manifest(plan.out, manifest)
     store.commit(plan_id, "manifest", [plan.out / "manifest.json"], {"shards": len(entries)})
     return manifest
@@ -91,9 +92,3 @@ def _remove_others(store: Store, plan_id: str) -> None:
         for path in (store.root / folder).glob("*"):
             if str(path.relative_to(store.root)) not in ours:
                 path.unlink()
-
-
-def _remove_copies(store: Store) -> None:
-    """Copies of media that the shards now hold."""
-    for path in store.work.glob("*/bring-*.bin"):
-        path.unlink()

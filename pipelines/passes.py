@@ -19,6 +19,8 @@ from curation.media.probe import probe_media
 from curation.operator import OperatorError, Part
 from curation.sample import BadSample, Sample, SampleError
 from curation.tokens import TokenCounter
+from curation.uris import is_remote
+from pipelines.copies import PassCopies
 from pipelines.guard import Guard
 from pipelines.measures import Measures
 from pipelines.plan import BranchPlan, Plan, SegmentPlan
@@ -83,12 +85,16 @@ class Pass:
     def run(self) -> dict[str, Any]:
         """Do it, check the failures, commit; returns the facts."""
         keep = self.store.work / self.branch.source_id / f"{self.part_name}.kept"
+        copying = self._copies_ahead()
         try:
-            for rows, samples in self._batches():
-                batch = Batch(samples, counters=self.counters, beat=self.guard.beat, keep=keep)
-                self._through(rows, batch)
-                if self._suspect(rows[0]):
-                    self.measures.save()
+            with PassCopies(self.store, self.branch.source_id, self.part_name) as copies:
+                for rows, samples in self._batches():
+                    batch = Batch(samples, counters=self.counters, beat=self.guard.beat, keep=keep)
+                    kept = self._through(rows, batch)
+                    if copying:
+                        copies.add(kept.samples)
+                    if self._suspect(rows[0]):
+                        self.measures.save()
         finally:
             self.measures.save()
         for name, counts in self.counts.items():
@@ -103,6 +109,11 @@ class Pass:
 
     def _suspect(self, row: int) -> bool:
         return any(first <= row <= last for first, last in self.suspects)
+
+    def _copies_ahead(self) -> bool:
+        """Whether most of what this pass keeps will stay, so that it is cheaper to copy it now than to read it again then."""
+        mixture, last = self.plan.recipe.mixture, all(segment.empty for segment in self.branch.segments[1:])
+        return last and (mixture is None or mixture.budget is None) and not is_remote(str(self.store.root))
 
     def _entering(self) -> Iterator[tuple[int, Sample]]:
         """The samples that enter this segment: read from the source, or what the branch's last Select left."""
@@ -156,12 +167,12 @@ class Pass:
         counts.seen = base.height
         counts.quarantined = base.height - base["error"].null_count()
 
-    def _through(self, rows: list[int], batch: Batch) -> None:
-        """One batch through all steps."""
+    def _through(self, rows: list[int], batch: Batch) -> Batch:
+        """One batch through all steps; returns what is left of it."""
         self.records.update((row, {"row": row}) for row in rows)
         for step in self.steps:
             if not rows:
-                return
+                break
             rows, batch = self._step(step, rows, batch)
         if rows and self.segment.select:
             self.guard.at(self.segment.select.name, rows[0], len(rows), last=rows[-1])
@@ -169,6 +180,7 @@ class Pass:
             self.signatures.append(
                 signature.select(pl.all().name.prefix("sig.")).with_columns(row=pl.Series(rows, dtype=pl.Int32))
             )
+        return batch
 
     def _step(self, step: Step, rows: list[int], batch: Batch) -> tuple[list[int], Batch]:
         """One batch through one step; returns what goes on."""

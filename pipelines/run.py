@@ -27,11 +27,15 @@ from pipelines.work import Job
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a run did. counters: what was really done to media in this run; nothing_to_do: the dataset was already there."""
+    """What a run did. counters: what was really done to media in this run; nothing_to_do: the dataset was already there.
+
+    seconds: until the manifest made it a dataset; report_seconds: what writing the report took after that.
+    """
 
     manifest: Manifest
     counters: dict[str, int]
     seconds: float
+    report_seconds: float = 0.0
     nothing_to_do: bool = False
 
 
@@ -80,8 +84,10 @@ def _build(plan: Plan, executor: str, workers: int | None, recipe_file: str, *, 
     progress.close()
     check_conservation(plan, accounts)
     manifest = publish(plan, plan_id, store, accounts)
+    seconds = progress.seconds
     _record(plan, plan_id, accounts, progress, manifest, executor, running.slots)
-    return RunResult(manifest=manifest, counters=dict(progress.counters), seconds=progress.seconds)
+    counters = dict(progress.counters)
+    return RunResult(manifest=manifest, counters=counters, seconds=seconds, report_seconds=progress.seconds - seconds)
 
 
 def _executor(kind: str, job: Job, cursors: Path, workers: int | None) -> Executor:

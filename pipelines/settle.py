@@ -10,11 +10,10 @@ from typing import Any
 
 import polars as pl
 
-from curation.media.read import read_reference
 from curation.operator import Filter
-from curation.sample import Reference
 from curation.uris import atomic
 from pipelines.alternates import alternates_of
+from pipelines.copies import SUFFIX, point_to_copies
 from pipelines.guard import Guard
 from pipelines.passes import after_segment, scores_of
 from pipelines.plan import BranchPlan, Plan
@@ -141,7 +140,7 @@ def quarantine_rows(branch: BranchPlan, part_name: str, fates: pl.DataFrame) -> 
 def bring(
     store: Store, plan_id: str, branch: BranchPlan, part_name: str, guard: Guard
 ) -> tuple[pl.DataFrame, list[Path]]:
-    """What chosen samples bring to their shards: turns, counts and references that one ranged read can follow; and the copy's file."""
+    """What chosen samples bring to their shards: turns, counts, and references that one ranged read can follow; and the copies in use."""
     kept = store.read_table(branch.source_id, part_name).filter(pl.col("error").is_null())
     for segment in branch.segments:
         kept = after_segment(store, segment, part_name, kept)
@@ -153,30 +152,12 @@ def bring(
         alternates=pl.Series(alternates_of(store, branch, part_name, rows), dtype=pl.List(pl.String)),
     )
     media = rows["media"].to_list()
-    cells = [m for listed in media for m in listed or () if m["member"].startswith("column:")]
-    if not cells:
-        return rows.sort("shard", "id"), []
-    path = store.work / plan_id / f"bring-{branch.name}-{part_name}.bin"
-    _copy(path, cells, guard)
-    rows = rows.with_columns(column_of("media", media, rows.schema["media"]))
-    return rows.sort("shard", "id"), [path]
-
-
-def _copy(path: Path, cells: list[dict[str, Any]], guard: Guard) -> None:
-    """Copy the bytes of Parquet cells into one file, and point the cells there. Read in file order, each cell once."""
-    places = {(m["uri"], m["member"], m["offset"]): m["size"] for m in cells}
-    copied: dict[tuple[str, str, int], int] = {}
-    end = 0
-    with atomic(path, durable=False) as temporary, temporary.open("wb", buffering=0) as file:
-        for place in sorted(places):
-            guard.beat(places[place])
-            data = read_reference(Reference(uri=place[0], member=place[1], offset=place[2], size=places[place]))
-            file.write(data)
-            copied[place] = end
-            end += len(data)
-    for medium in cells:
-        offset = copied[medium["uri"], medium["member"], medium["offset"]]
-        medium |= {"uri": str(path), "member": "", "offset": offset}
+    rest = store.work / plan_id / f"bring-{branch.name}-{part_name}{SUFFIX}"
+    flat = [medium for listed in media for medium in listed or ()]
+    files = point_to_copies(flat, store, branch.source_id, part_name, rest, guard)
+    if files:
+        rows = rows.with_columns(column_of("media", media, rows.schema["media"]))
+    return rows.sort("shard", "id"), files
 
 
 def _write(path: Path, table: pl.DataFrame) -> Path:

@@ -13,6 +13,7 @@ from curation.operator import ContractError
 from curation.sample import Reference, SampleError
 from curation.shards import Member, ShardWriter, index_path, write_index
 from curation.uris import atomic
+from pipelines.copies import forget
 from pipelines.guard import Guard
 from pipelines.plan import Plan
 from pipelines.store import Store, sha256_file
@@ -33,7 +34,7 @@ def write_shard(
         for place, sample in enumerate(samples.iter_rows(named=True)):
             guard.at("shard", place, 1)
             guard.beat(sum(medium["size"] for medium in sample["media"] or ()))
-            rows.append(_add(shard, sample))
+            rows.append(_add(shard, sample, store))
     index = index_path(path)
     with atomic(index) as temporary:
         write_index(temporary, rows, plan.counted_with())
@@ -45,7 +46,7 @@ def write_shard(
     return store.commit(plan_id, f"shard-{number:06d}", [path, index], entry, known=digests)
 
 
-def _add(shard: ShardWriter, sample: dict[str, Any]) -> dict[str, Any]:
+def _add(shard: ShardWriter, sample: dict[str, Any], store: Store) -> dict[str, Any]:
     """Append one sample; returns its index row."""
     key, media, grids = sample["id"], sample["media"] or [], sample["grids"] or []
     suffixes = [f".{i}.{EXTENSIONS.get(medium['format'], medium['format'])}" for i, medium in enumerate(media)]
@@ -55,6 +56,7 @@ def _add(shard: ShardWriter, sample: dict[str, Any]) -> dict[str, Any]:
     try:
         written = shard.add(key, sorted(members, key=lambda member: member.suffix))
     except SampleError as error:
+        forget(store, [medium["uri"] for medium in media])
         raise ContractError(f"{shard.path.name}: {key} was kept but its media cannot be read now: {error}") from error
     counts = ("text_tokens", "loss_tokens", "patches", "visual_tokens", "visual_tokens_kept")
     return {
@@ -94,12 +96,15 @@ def _pieces(medium: dict[str, Any]) -> Iterator[bytes]:
     Raises:
         SampleError: they are not the bytes that were measured: the source changed while the run went on.
     """
-    digest = blake3()
     whole = Reference(uri=medium["uri"], member=medium["member"], offset=medium["offset"], size=medium["size"])
-    step = PIECE if whole.addressable else medium["size"]  # a cell or a rendered page comes whole
-    for start in range(0, medium["size"], step):
-        size = min(step, medium["size"] - start)
-        piece = read_reference(replace(whole, offset=whole.offset + start, size=size))
+    if medium["size"] <= PIECE or not whole.addressable:  # a cell or a rendered page comes whole
+        pieces = iter([read_reference(whole)])
+    else:
+        starts = range(0, whole.size, PIECE)
+        ranges = (replace(whole, offset=whole.offset + at, size=min(PIECE, whole.size - at)) for at in starts)
+        pieces = (read_reference(part) for part in ranges)
+    digest = blake3()
+    for piece in pieces:
         digest.update(piece)
         yield piece
     if digest.hexdigest() != medium["digest"]:

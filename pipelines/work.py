@@ -11,6 +11,7 @@ settle    branch, part            the ledger's rows of a part, its quarantine, a
 shard     number                  one tar and its index
 """
 
+import ctypes
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -91,10 +92,21 @@ class Job:
         return pickle.loads(self.payload)  # our own driver made it, in this run
 
 
+def keep_memory() -> None:
+    """Have glibc keep freed memory for the next picture.
+
+    Otherwise every batch gives tens of megabytes of pixels back to the kernel and takes them again page by page, a tenth of a pass.
+    """
+    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
+        set_option(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its greatest
+        set_option(-1, 512 << 20)  # M_TRIM_THRESHOLD
+
+
 class Worker:
     """Does tasks of one job in this process."""
 
     def __init__(self, job: Job) -> None:
+        keep_memory()
         self.plan, self.plan_id = job.open()
         self.store = Store(root=self.plan.out)
 

@@ -107,11 +107,15 @@ def tar_header(name: str, size: int) -> bytes:
         raise ValueError(f"member name {name!r} has {len(encoded)} bytes, ustar holds 100: use a shorter suffix")
     if size >= MAX_MEMBER_BYTES:
         raise ValueError(f"{name} has {size} bytes, ustar holds less than {MAX_MEMBER_BYTES}: cut the clip first")
-    header = bytearray(BLOCK)
-    header[0 : len(encoded)] = encoded
-    header[100:136] = b"0000444\x000000000\x000000000\x00%011o\x00" % size
-    header[136:156] = b"00000000000\x00        "
-    header[156:157] = b"0"
-    header[257:265] = b"ustar\x0000"
-    header[148:156] = b"%06o\x00 " % sum(header)
-    return bytes(header)
+    fields = b"%011o\x00" % size
+    checksum = _CHECKSUM_OF_REST + sum(encoded) + sum(fields)
+    return b"".join((encoded.ljust(100, b"\0"), _OWNER, fields, _TIME, b"%06o\0 " % checksum, _TAIL))
+
+
+_OWNER, _TIME, _TAIL = (
+    b"0000444\x000000000\x000000000\x00",
+    b"00000000000\x00",
+    b"0".ljust(101, b"\0") + b"ustar\x0000".ljust(255, b"\0"),
+)
+# While it is summed up, the checksum itself counts as eight spaces.
+_CHECKSUM_OF_REST = sum(_OWNER) + sum(_TIME) + sum(_TAIL) + 8 * ord(" ")
