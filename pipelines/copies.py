@@ -15,7 +15,7 @@ import polars as pl
 
 from curation.media.read import COLUMN, read_reference
 from curation.sample import Reference, Sample
-from curation.uris import atomic
+from curation.uris import atomic, is_remote
 from pipelines.guard import Guard
 from pipelines.store import Store
 
@@ -65,7 +65,7 @@ def point_to_copies(
     """Point the cells among some media of a part to copies, and make in `rest` those that the pass did not; returns the files in use."""
     cells = [medium for medium in media if medium["member"].startswith(COLUMN)]
     path = _of_pass(store, source_id, part_name)
-    known = dict(pl.read_parquet(_index(path)).iter_rows()) if path.is_file() and _index(path).is_file() else {}
+    known = _known(path)
     missing = [medium for medium in cells if medium["digest"] not in known]
     for medium in cells:
         if medium["digest"] in known:
@@ -73,6 +73,13 @@ def point_to_copies(
     if missing:
         _copy(rest, missing, guard)
     return [file for file, used in ((path, len(missing) < len(cells)), (rest, missing)) if used]
+
+
+def _known(path: Path) -> dict[str, int]:
+    """Where the copies of a pass lie in its file, by digest. For an OUT in a store no pass makes any."""
+    if is_remote(str(path)) or not (path.is_file() and _index(path).is_file()):
+        return {}
+    return dict(pl.read_parquet(_index(path)).iter_rows())
 
 
 def _copy(path: Path, cells: list[dict[str, Any]], guard: Guard) -> None:
@@ -100,7 +107,7 @@ def forget(store: Store, uris: Iterable[str]) -> None:
 
 def remove_copies(store: Store) -> None:
     """Remove all of them: the shards hold the bytes now."""
-    for path in [*store.work.glob(f"*/*{SUFFIX}"), *store.work.glob(f"*/*{SUFFIX}.parquet")]:
+    for path in store.work.glob(f"*/*{SUFFIX}*"):  # with their indexes
         path.unlink()
 
 
