@@ -147,9 +147,10 @@ def run(options: argparse.Namespace) -> int:
     if result.nothing_to_do:
         console.print(f"nothing to do: {where} are exactly this recipe over these sources")
         return 0
+    seconds = result.seconds + result.report_seconds
     read, decoded = result.counters.get("media_read", 0), result.counters.get("media_decoded", 0)
     console.print(
-        f"{where}, in {result.seconds + result.report_seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. See {options.out / 'report.html'}"
+        f"{where}, in {seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. See {options.out / 'report.html'}"
     )
     return 0
 

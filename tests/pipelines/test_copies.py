@@ -13,6 +13,7 @@ from curation.filters import Decodable, Words
 from curation.operator import ContractError, Part, PartLimits
 from curation.sample import BadSample, Sample
 from curation.sources import ParquetSource
+from pipelines.journal import Journal
 from pipelines.local import InProcess
 from pipelines.plan import Plan, make_plan
 from pipelines.progress import Progress
@@ -52,9 +53,11 @@ def plan_of(source: ParquetSource, out: Path) -> Plan:
 
 def stop_before(kind: str, plan: Plan) -> list[Path]:
     """Run up to a kind of task; returns the copies that are there then."""
-    progress = Progress(plan, quiet=True)
+    progress, journal = Progress(plan, quiet=True), Journal(plan, plan.id)
     with pytest.raises(KeyboardInterrupt):
-        execute(plan, StopsAt(Job.of(plan), kind), progress)
+        execute(plan, StopsAt(Job.of(plan), kind), progress, journal)
+    journal.close()
+    progress.close("stopped")
     return sorted(plan.out.glob("work/*/*.copy"))
 
 
