@@ -264,7 +264,7 @@ def chosen(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     pictures = pictures.unique("image", maintain_order=True).head(14)
     again = pictures.head(3).with_columns(
-        pl.col("id") + "_again", image=pl.col("image").map_elements(smaller, pl.Binary)
+        pl.col("id") + "_again", image=pl.col("image").map_elements(encoded_again, pl.Binary)
     )
     pl.concat([pictures, again]).write_parquet(work / "pictures.parquet")
     pictures.slice(12).with_columns(pl.lit("asked").alias("text")).write_parquet(work / "benchmark.parquet")
@@ -294,17 +294,16 @@ def chosen(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work / "out"
 
 
-def smaller(encoded: bytes) -> bytes:
-    """The same picture at two thirds of its size, as another JPEG."""
+def encoded_again(encoded: bytes) -> bytes:
+    """The same picture as another JPEG."""
     from io import BytesIO
 
     from PIL import Image
 
     with Image.open(BytesIO(encoded)) as picture:
-        width, height = picture.size
-        small = picture.convert("RGB").resize((2 * width // 3, 2 * height // 3))
+        pixels = picture.convert("RGB")
     file = BytesIO()
-    small.save(file, "JPEG", quality=90)
+    pixels.save(file, "JPEG", quality=90)
     return file.getvalue()
 
 

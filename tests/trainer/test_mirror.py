@@ -8,14 +8,14 @@ import pytest
 from trainer_shards import colour_image, colour_sample, text_sample, write_dataset
 
 from model import Processor
-from model.stages import STAGE_RULES
 from trainer.dataset import open_shards
 from trainer.errors import UsageError
 from trainer.mirror import local_dataset
 from trainer.shard_file import open_shard
+from trainer.stages import SMALL_STAGES
 from trainer.train import Settings, train
 
-RULES = STAGE_RULES["stage3"]
+RULES = SMALL_STAGES["stage3"].rules
 
 
 @pytest.fixture(autouse=True)
