@@ -9,11 +9,13 @@ from PIL import Image
 
 from curation.batch import Batch
 from curation.filters import Aesthetic, ImageTextSimilarity
-from curation.neural import EncoderSpec, HeadSpec
+from curation.neural import EncoderSpec, HeadSpec, OwnModel
 from curation.neural.encoder import ASSETS
 from curation.sample import Sample
 from curation.sources.synthetic import scenes
+from curation.sources.synthetic.facts import shares
 from curation.sources.synthetic.looks import LOOKS, spoil
+from examples.closed_loop import describe, unseen
 from tests.curation import encoder_models as tiny
 
 UNSEEN = 400
@@ -90,3 +92,24 @@ def test_assets_are_small_and_hold_tensors_only() -> None:
     files = [path for path in ASSETS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= LARGEST
     assert {path.suffix for path in files} <= {".json", ".safetensors"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "colour",
+        "shape",
+        "count",
+        pytest.param("relation", marks=pytest.mark.xfail(strict=True, reason="not learnt yet: see docs/benchmarks.md")),
+    ],
+)
+def test_recaptions_state_facts_rightly(kind: str, recaptions: tuple[list[scenes.Scene], list[str]]) -> None:
+    assert shares(*recaptions)[kind] >= 0.85
+
+
+@pytest.fixture(scope="module")
+def recaptions() -> tuple[list[scenes.Scene], list[str]]:
+    """Unseen small scenes, and what the captioner says of them."""
+    drawn = unseen(100, 0)
+    return drawn, describe(drawn, OwnModel(path="shipped:captioner", batch=50))
