@@ -91,7 +91,7 @@ def test_spoilt_pictures_are_told_from_sound_ones() -> None:
 def test_assets_are_small_and_hold_tensors_only() -> None:
     files = [path for path in ASSETS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= LARGEST
-    assert {path.suffix for path in files} <= {".json", ".safetensors"}
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".jinja"}
 
 
 @pytest.mark.slow
