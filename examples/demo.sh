@@ -4,7 +4,9 @@
 set -euo pipefail
 dir=${1:?usage: demo.sh DIR}
 # Optimizer steps of the four stages: the first has a random, frozen language model, from which little can be learnt.
-steps=(${STEPS:-30 120 150 150})
+steps=(${STEPS:-30 160 180 200})
+# These corpora are small and repeat themselves: higher rates than the small stages' own, which real text needs, learn more in few steps.
+rates=(--rate language=3e-3 --rate projector=3e-3 --rate vision=3e-3)
 
 [ -f "$dir/data/truth.jsonl" ] || vl3-curate synth "$dir/data" --samples "${SAMPLES:-1500}"
 
@@ -26,7 +28,7 @@ previous=()
 for number in 1 2 3 4; do
   vl3-train run "stage$number" --model tiny --shards "$dir/stage$number" --out "$dir/runs/stage$number" \
     --steps "${steps[number - 1]}" "${previous[@]}"
-  previous=(--init "$dir/runs/stage$number")
+  previous=(--init "$dir/runs/stage$number" "${rates[@]}")
 done
 
 # Shards are plain tars: take a picture and a clip out of them.
