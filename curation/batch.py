@@ -6,7 +6,7 @@ depends on scheduling.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -73,11 +73,13 @@ class Batch:
         counters: Counter[str] | None = None,
         beat: Callable[[int], None] = lambda _: None,
         keep: Path | None = None,
+        short_sides: Collection[int] = (),
     ) -> None:
         self.samples = list(samples)
         self.counters = Counter() if counters is None else counters
         self.beat = beat  # called with the media bytes of what comes next: the runner's watchdog
         self.keep = keep  # a folder for what is dear to compute (embeddings, captions): kept from run to run, a cache
+        self.short_sides = short_sides  # at which sizes pictures are asked for in this pass, as far as is known
         self.errors: dict[int, SampleError] = {}
         self._pixels: dict[tuple[str, int, int], np.ndarray] = {}
         self._scans: dict[tuple[str, int], VideoScan] = {}
@@ -171,14 +173,14 @@ class Batch:
             self._pixels[key] = decode_image(self.encoded(index, medium), short_side=short_side)
         return self._pixels[key]
 
-    def decodes(self, index: int, medium: int, *, short_side: int) -> None:
-        """Make sure that an image decodes to its last pixel, at whatever size it is or will be needed.
+    def decodes(self, index: int, medium: int) -> None:
+        """Make sure that an image decodes to its last pixel, at whatever size it is or will be needed; else at the smallest.
 
         Raises:
             SampleError: it does not.
         """
         if not any((self.samples[index].id, medium, factor) in self._pixels for factor in (1, 2, 4, 8)):
-            self.pixels(index, medium, short_side=short_side)
+            self.pixels(index, medium, short_side=min(self.short_sides, default=1))
 
     def scan(self, index: int, medium: int, *, thorough: bool = False) -> VideoScan:
         """What one decode of a video shows; done once, unless a `thorough` one is asked for after one that was not.
@@ -222,7 +224,13 @@ class Batch:
         """Some samples as a batch that shares what was read and decoded; `samples` replaces the originals (after a transform)."""
         indices = list(indices)
         samples = self.samples if samples is None else samples
-        part = Batch([samples[i] for i in indices], counters=self.counters, beat=self.beat, keep=self.keep)
+        part = Batch(
+            [samples[i] for i in indices],
+            counters=self.counters,
+            beat=self.beat,
+            keep=self.keep,
+            short_sides=self.short_sides,
+        )
         part._pixels, part._scans, part._bytes = self._pixels, self._scans, self._bytes
         if all(samples[i] is self.samples[i] for i in indices):
             part._shared = {name: table[indices] for name, table in self._shared.items()}

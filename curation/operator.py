@@ -16,7 +16,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from curation.sample import BadSample, Sample
@@ -55,6 +55,14 @@ class Operator(ABC):  # noqa: B024  its kinds below have the abstract methods
     def name(self) -> str:
         """Name in reasons, columns and reports: the class, unless two of a class are told apart by a setting."""
         return type(self).__name__
+
+    @property
+    def short_side(self) -> int | None:
+        """Short side of the pictures that it asks a batch for, 0 for whole ones, None for none: that of what it is made of, unless
+        overridden. Only a hint, so that a picture which must be seen to decode is decoded at a size that is needed anyway.
+        """
+        asked = [getattr(getattr(self, part.name), "short_side", None) for part in fields(self)]
+        return min((side for side in asked if side is not None), default=None)
 
     def settings(self) -> dict[str, Any]:
         """All fields as JSON-able values, with class and version: the operator's identity and its form in the manifest."""

@@ -89,7 +89,13 @@ class Pass:
         try:
             with PassCopies(self.store, self.branch.source_id, self.part_name) as copies:
                 for rows, samples in self._batches():
-                    batch = Batch(samples, counters=self.counters, beat=self.guard.beat, keep=keep)
+                    batch = Batch(
+                        samples,
+                        counters=self.counters,
+                        beat=self.guard.beat,
+                        keep=keep,
+                        short_sides=self.segment.short_sides,
+                    )
                     kept = self._through(rows, batch)
                     if copying:
                         copies.add(kept.samples)

@@ -54,6 +54,12 @@ class SegmentPlan:
     relation_id: str = ""
 
     @property
+    def short_sides(self) -> frozenset[int]:
+        """At which sizes this pass looks at pictures (`Operator.short_side`)."""
+        asked = (operator.short_side for operator in (*self.operators, *([self.select] if self.select else ())))
+        return frozenset(side for side in asked if side is not None)
+
+    @property
     def empty(self) -> bool:
         """Nothing to do: the branch ends with its Select."""
         return not self.operators and not self.counts and self.select is None

@@ -31,6 +31,11 @@ class AppearanceFilter(Filter):
     FIELD: ClassVar[str] = ""
 
     @property
+    def short_side(self) -> int:
+        """All of these see the same pictures."""
+        return SHORT_SIDE
+
+    @property
     def name(self) -> str:
         """The class; with the fold where it is not the class's own, so that both ends can be bounded in one branch."""
         own = type(self).__dataclass_fields__["of"].default

@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 
 from curation.batch import Batch
-from curation.media.appearance import SHORT_SIDE
 from curation.media.formats import require_format
 from curation.media.headers import read_header
 from curation.media.video import VideoScan
@@ -146,7 +145,7 @@ def _decode_all(batch: Batch, index: int, *, every_frame: bool) -> float | None:
     for number, medium in enumerate(media):
         try:
             if medium.kind == "image":
-                batch.decodes(index, number, short_side=SHORT_SIDE)
+                batch.decodes(index, number)
             else:
                 _require_complete(batch.scan(index, number, thorough=every_frame))
         except SampleError as error:

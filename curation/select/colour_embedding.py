@@ -22,6 +22,11 @@ class ColourEmbedding:
     It says that pictures look alike, not that they mean the same: use it where no encoder can be had. Videos are left out.
     """
 
+    @property
+    def short_side(self) -> int:
+        """Of the pictures it is made from."""
+        return SHORT_SIDE
+
     def open(self) -> Callable[[Batch], np.ndarray]:
         """Returns `embed`: there is nothing to load."""
         return self.embed

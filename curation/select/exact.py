@@ -94,6 +94,11 @@ class ExactDedup(PartitionedSelect):
         chosen = {"id": table["id"].gather(gone), "duplicate_of": table["id"].gather(stands[gone])}
         return pl.DataFrame(chosen).with_columns(similarity=pl.lit(1.0))
 
+    @property
+    def short_side(self) -> int | None:
+        """Whole pictures, where their pixels are the key."""
+        return 0 if self.by == "pixels" else None
+
     def _key(self, batch: Batch, index: int) -> bytes | None:
         sample = batch.samples[index]
         try:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from curation.batch import Batch
+from curation.media.appearance import SHORT_SIDE
 from curation.select import perceptual_tasks
 from curation.select.films import Look, meet_films, still_entries
 from curation.select.hamming import plan_blocks
@@ -60,6 +61,11 @@ class PerceptualDedup(TaskedSelect):
     share: float = 0.8
     best: str | None = None
     alternates: int = 16
+
+    @property
+    def short_side(self) -> int:
+        """Of the pictures it hashes."""
+        return SHORT_SIDE
 
     @property
     def carries(self) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import random
 from collections import Counter
 
 import cv2
@@ -27,7 +28,7 @@ from curation.filters.image import BytesPerPixel, Decodable, ImageFrames, Orient
 from curation.media.decode import decode_image, reduction
 from curation.media.probe import probe_media
 from curation.operator import Filter
-from curation.sample import Media, Origin, Sample, caption_turns, document_turns, make_sample
+from curation.sample import Media, Origin, Sample, SampleError, caption_turns, document_turns, make_sample
 from tests.curation import hostile
 
 APPEARANCE = (Brightness(), Contrast(), Entropy(), Sharpness(), Saturation(), Grayscale(), Blank(), Borders())
@@ -145,8 +146,10 @@ def test_fold_names_the_picture_that_stands_for_the_sample() -> None:
 
 def test_all_operators_of_a_pass_share_one_decode() -> None:
     counters: Counter[str] = Counter()
-    batch = Batch([sample(hostile.jpeg(800, 600), number=n) for n in range(3)], counters=counters)
-    for operator in (Decodable(), *APPEARANCE, TextArea()):
+    operators = (Decodable(), *APPEARANCE, TextArea())
+    sizes = {operator.short_side for operator in operators if operator.short_side is not None}
+    batch = Batch([sample(hostile.jpeg(800, 600), number=n) for n in range(3)], counters=counters, short_sides=sizes)
+    for operator in operators:
         operator.open()(batch)
     assert counters["media_decoded"] == 3
     assert batch.pixels(0, 0).shape == (600, 800, 3)
@@ -159,6 +162,29 @@ def test_numbers_do_not_depend_on_what_else_a_pass_decodes() -> None:
     together.pixels(0, 0)
     for operator in (*APPEARANCE, TextArea()):
         assert list(operator.open()(alone)) == list(operator.open()(together))
+
+
+def test_a_damaged_picture_is_found_at_the_smallest_size_too() -> None:
+    rng, verdicts = random.Random(0), Counter[bool]()
+    whole = hostile.encode(Image.fromarray(noise(300, 400, 3)).filter(ImageFilter.GaussianBlur(2)), "JPEG")
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(3):
+            data[rng.randrange(650, len(data))] = rng.randrange(256)
+        if rng.random() < 0.3:
+            del data[rng.randrange(650, len(data)) :]
+        found = {decodes(bytes(data), short_side=side) for side in (0, 224, 1)}
+        assert len(found) == 1
+        verdicts.update(found)
+    assert min(verdicts[True], verdicts[False]) > 5
+
+
+def decodes(data: bytes, *, short_side: int) -> bool:
+    try:
+        decode_image(data, short_side=short_side)
+    except SampleError:
+        return False
+    return True
 
 
 def test_a_picture_that_does_not_decode_fails_its_sample_only() -> None:
