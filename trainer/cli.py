@@ -51,6 +51,7 @@ def _run(options: argparse.Namespace) -> None:
             out=options.out,
             init=options.init,
             model=options.model,
+            language=options.language,
             vision=options.vision,
             steps=options.steps,
             seed=options.seed,
@@ -74,20 +75,19 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from model.config import ModelConfig
     from trainer.dataset import open_catalogue
     from trainer.flops import flop_model
     from trainer.mirror import local_dataset
     from trainer.mixture import with_repeats
     from trainer.plan import epoch_plans, with_step_size
-    from trainer.stages import PRESETS, stage_for, with_changes
-    from trainer.start import processor_of, read_config
+    from trainer.stages import stage_for, with_changes
+    from trainer.start import config_of, processor_of, source_of
     from trainer.summary import describe_summary, summarise
 
-    source = options.init or options.model or "tiny"
-    config = ModelConfig.preset(source) if source in PRESETS else read_config(Path(source))
+    source = source_of(init=options.init, model=options.model, language=options.language, vision=options.vision)
+    config = config_of(source, vision=options.vision if options.language else None)
     stage = with_changes(stage_for(options.stage, width=config.language.hidden, source=source), changes_of(options))
-    processor = processor_of(source)
+    processor = processor_of(source, joined=bool(options.language))
     places = [local_dataset(place, rules=stage.rules, processor=processor) for place in options.shards]
     flops, catalogue = flop_model(config, stage), open_catalogue(places, stage.rules)
     stage = with_repeats(stage, catalogue)

@@ -102,6 +102,12 @@ def _stage_flags(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--init", metavar="CKPT", help="run, checkpoint or model directory to start from")
     command.add_argument("--model", metavar="tiny|2b|7b|PATH", help="what to start from without --init (default: tiny)")
+    command.add_argument(
+        "--language",
+        metavar="CKPT",
+        help="start from this Qwen2.5 and the encoder of --vision, joined by a fresh projector",
+    )
+    command.add_argument("--vision", metavar="CKPT", help="take its vision encoder (the 7B starts from the 2B's)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--pack-tokens", type=int, help="language tokens of a pack")
     command.add_argument("--pack-patches", type=int, help="vision patches of a pack")
@@ -147,7 +153,6 @@ def _stage_flags(command: argparse.ArgumentParser) -> None:
 
 def _run_flags(run: argparse.ArgumentParser) -> None:
     """Flags that change no order of samples."""
-    run.add_argument("--vision", metavar="CKPT", help="take its vision encoder (the 7B starts from the 2B's)")
     run.add_argument("--prefetch", type=int, default=0, metavar="BLOCKS", help="gather weights so many blocks ahead")
     run.add_argument("--milestones", type=int, default=0, metavar="STEPS", help="keep every checkpoint at a multiple")
     run.add_argument("--replicas", type=int, default=1, help="copies of the model, each sharded over its own ranks")

@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from model import ModelConfig, Processor, VideoLLaMA3
+from model.checkpoint_files import find_directory
+from model.config_files import join_configs
 from trainer.checkpoint import State, latest, load, load_average, read_progress, write_atomically
 from trainer.errors import UsageError
 from trainer.lora import add_lora, merge_lora
@@ -68,10 +70,20 @@ def read_config(path: Path) -> ModelConfig:
     return ModelConfig.from_pretrained(path if step is None else step.parent.parent / "processor")
 
 
-def processor_of(source: str) -> Processor:
+def config_of(source: str, *, vision: str | None = None) -> ModelConfig:
+    """Sizes of a preset or a checkpoint, or of a language model joined with the encoder of `vision`, without weights."""
+    if vision:
+        image, video = Processor.from_pretrained(source).placeholder_ids
+        return join_configs(find_directory(source), find_directory(vision), image_token_id=image, video_token_id=video)
+    return ModelConfig.preset(source) if source in PRESETS else read_config(Path(source))  # pyright: ignore[reportArgumentType]
+
+
+def processor_of(source: str, *, joined: bool = False) -> Processor:
     """The processor that a run from `source` would begin with."""
     if source in PRESETS:
         return Processor.tiny()
+    if joined:
+        return Processor.from_pretrained(source)
     step = find_step(Path(source))
     return Processor.from_pretrained(Path(source) if step is None else step.parent.parent / "processor")
 
@@ -89,11 +101,31 @@ def fresh_model(preset: str, *, seed: int) -> tuple[VideoLLaMA3, Processor]:
     return VideoLLaMA3(replace(config, **special)), processor
 
 
-def start(*, init: str | None, model: str | None, vision: str | None, seed: int) -> tuple[VideoLLaMA3, Processor]:
-    """What a run begins with: `init` if given, else the preset or the directory named by `model` (tiny if neither is
-    given); with the vision encoder of `vision` if that is given.
+def source_of(*, init: str | None, model: str | None, language: str | None, vision: str | None) -> str:
+    """What a run begins with: a checkpoint, a preset (tiny if nothing is given), or a language model to be joined with a vision encoder.
+
+    Raises:
+        UsageError: more than one of them, or a language model without an encoder.
     """
-    source = init or model or "tiny"
+    if language and (init or model):
+        raise UsageError(f"--language {language}: --init and --model say what to start from as well: give one of them")
+    if language and not vision:
+        raise UsageError(f"--language {language}: give the encoder to join it with too, as --vision CKPT")
+    return language or init or model or "tiny"
+
+
+def start(source: str, *, vision: str | None, joined: bool, seed: int) -> tuple[VideoLLaMA3, Processor]:
+    """Model and processor of a preset or checkpoint, with the vision encoder of `vision` if that is given; `joined`: of a plain
+    language model and that encoder, with a fresh projector between them.
+
+    Source: VideoLLaMA3, arXiv:2501.13106, section 3.3 (stage 1 starts from Qwen2.5 and SigLIP).
+    """
+    if joined and vision:
+        torch.manual_seed(seed)
+        processor = Processor.from_pretrained(source)
+        image, video = processor.placeholder_ids
+        model = VideoLLaMA3.from_parts(language=source, vision=vision, image_token_id=image, video_token_id=video)
+        return model, processor
     built, processor = fresh_model(source, seed=seed) if source in PRESETS else read_model(Path(source))
     if vision is not None:
         adopt_vision(built, Path(vision))

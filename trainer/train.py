@@ -35,7 +35,7 @@ from trainer.optimizer import make_optimizer, rate_share, set_rates, set_trainab
 from trainer.parallelize import Parallel, parallelize
 from trainer.plan import Plan, epoch_plans, plan_digest, with_step_size
 from trainer.stages import Stage, stage_for, with_changes
-from trainer.start import describe, export, start
+from trainer.start import describe, export, source_of, start
 from trainer.step import train_step
 from trainer.update import Average, Guard
 from trainer.upkeep import Upkeep, alone, stop_signal
@@ -51,6 +51,7 @@ class Settings:
     out: Path
     init: str | None = None
     model: str | None = None
+    language: str | None = None
     vision: str | None = None
     steps: int | None = None
     seed: int = 0
@@ -67,7 +68,7 @@ class Settings:
     @property
     def source(self) -> str:
         """What the weights come from: a checkpoint in any form, or a preset, which means random ones."""
-        return self.init or self.model or "tiny"
+        return source_of(init=self.init, model=self.model, language=self.language, vision=self.vision)
 
 
 @dataclass(kw_only=True)
@@ -124,7 +125,9 @@ def train(settings: Settings) -> Progress:
 
 def prepare(settings: Settings, world: World) -> Run:
     """Everything that the loop needs, read and checked."""
-    model, processor = start(init=settings.init, model=settings.model, vision=settings.vision, seed=settings.seed)
+    model, processor = start(
+        settings.source, vision=settings.vision, joined=settings.language is not None, seed=settings.seed
+    )
     published = stage_for(settings.stage, width=model.config.language.hidden, source=settings.source)
     stage = with_changes(published, settings.changes)
     catalogue = open_catalogue(

@@ -9,9 +9,11 @@ import pytest
 import torch
 from rank_gradients import made_pack
 
-from model import ModelConfig, VideoLLaMA3
+from model import ModelConfig, Processor, VideoLLaMA3
+from model.torchvision_repair import repair_torchvision
 from trainer.bench import bench
 from trainer.checkpoint import read_progress
+from trainer.cli import main
 from trainer.errors import UsageError
 from trainer.lora import add_lora, merge_lora
 from trainer.optimizer import make_optimizer, round_at_random, set_trainable
@@ -223,7 +225,7 @@ def test_the_bench_measures_every_kind_of_pack() -> None:
 def test_the_vision_encoder_of_another_checkpoint_is_taken_over_and_nothing_else(tmp_path: Path) -> None:
     other, processor = fresh_model("tiny", seed=1)
     other.save_pretrained(tmp_path, processor)
-    built, _ = start(init=None, model="tiny", vision=str(tmp_path), seed=0)
+    built, _ = start("tiny", vision=str(tmp_path), joined=False, seed=0)
     own = dict(fresh_model("tiny", seed=0)[0].named_parameters())
     for name, parameter in built.named_parameters():
         source = dict(other.named_parameters()) if name.startswith("model.vision_model.") else own
@@ -231,6 +233,30 @@ def test_the_vision_encoder_of_another_checkpoint_is_taken_over_and_nothing_else
     narrow = VideoLLaMA3(replace(built.config, vision=replace(built.config.vision, layers=1)))
     with pytest.raises(UsageError, match=r"--vision .*: its encoder is VisionConfig"):
         adopt_vision(narrow, tmp_path)
+
+
+def test_stage_1_starts_from_a_plain_language_model_and_an_encoder(mixed: Path, tmp_path: Path) -> None:
+    repair_torchvision()
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    language, vision, processor = tmp_path / "qwen", tmp_path / "encoder", Processor.tiny()
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    qwen = Qwen2ForCausalLM(Qwen2Config(**sizes, num_key_value_heads=1, vocab_size=4096, max_position_embeddings=4096))
+    qwen.save_pretrained(language)
+    processor.tokenizer.save(language, image_token="<|image_pad|>", video_token="<|video_pad|>")
+    other, _ = fresh_model("tiny", seed=1)
+    other.save_pretrained(vision, processor)
+    asked = ["--language", str(language), "--vision", str(vision), "--shards", str(mixed)]
+    assert main(["plan", "stage1", *asked]) == 0
+    assert main(["run", "stage1", *asked, "--out", str(tmp_path / "run"), "--steps", "1"]) == 0
+    trained = VideoLLaMA3.from_pretrained(tmp_path / "run" / "model")
+    for name, parameter in qwen.model.named_parameters():  # the published first stage leaves it as it is
+        assert torch.equal(trained.state_dict()[f"model.language_model.{name}"], parameter), name
+    before = other.vision.state_dict()  # adapted, but still the encoder that was given
+    assert all(torch.allclose(now, before[name], atol=5e-3) for name, now in trained.vision.state_dict().items())
+    assert not all(torch.equal(now, before[name]) for name, now in trained.vision.state_dict().items())
+    assert main(["plan", "stage1", "--language", str(language), "--shards", str(mixed)]) == 2
+    assert main(["plan", "stage1", *asked, "--model", "tiny"]) == 2
 
 
 def test_a_rate_changes_one_component_and_rates_replace_all() -> None:
