@@ -18,14 +18,15 @@ from curation.sample import Reference, SampleError
 from curation.uris import is_remote, local_path, open_uri, read_uri, stat_uri
 
 COLUMN = "column:"
+COLUMN_BYTES = 64 << 20  # of row groups at hand, in each worker; one that is larger is at hand by itself
 
 
 def read_reference(reference: Reference) -> bytes:
     """The encoded bytes a reference names.
 
     A range of a file is read with one positioned read; `offset` 0 and `size` 0 without a member mean the whole file. Of
-    a Parquet cell the row group that holds it is read and kept until another one is asked for, so reading in row order
-    reads each group once. `uri` is a local path, or a URL that fsspec opens.
+    a Parquet cell the row group that holds it is read and kept, among the last COLUMN_BYTES of them, so reading in row
+    order reads each group once. `uri` is a local path, or a URL that fsspec opens.
 
     Raises:
         SampleError: the bytes are missing, too many or fewer than the reference says; retryable where the store failed.
@@ -160,9 +161,23 @@ def _group_ends(uri: str, version: tuple[int, int | str]) -> list[int]:  # noqa:
         return list(accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)))
 
 
-@lru_cache(maxsize=1)
-def _column(uri: str, version: tuple[int, int | str], group: int, path: str) -> tuple[pa.ChunkedArray, list[str]]:  # noqa: ARG001
-    """A row group's column and the names that lead from its cells to the value."""
+def _column(uri: str, version: tuple[int, int | str], group: int, path: str) -> tuple[pa.ChunkedArray, list[str]]:
+    """A row group's column and the names that lead from its cells to the value; the last ones read are at hand, as conversations name
+    pictures in any order.
+    """
+    key = (uri, version, group, path)
+    known = _columns.pop(key, None)
+    found = known or _read_column(uri, group, path)
+    _columns[key] = found  # last in order: the first is the one that was not asked for the longest
+    while not known and len(_columns) > 1 and sum(column.nbytes for column, _ in _columns.values()) > COLUMN_BYTES:
+        del _columns[next(iter(_columns))]
+    return found
+
+
+_columns: dict[tuple[str, tuple[int, int | str], int, str], tuple[pa.ChunkedArray, list[str]]] = {}
+
+
+def _read_column(uri: str, group: int, path: str) -> tuple[pa.ChunkedArray, list[str]]:
     with open_parquet(uri) as file:
         names = file.schema_arrow.names
         top, _, rest = (path, "", "") if path in names else path.partition(".")

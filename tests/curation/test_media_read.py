@@ -1,6 +1,7 @@
 """Reading in place: ranges of files and cells of Parquet columns."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,10 +41,23 @@ def test_cells_come_back_in_any_order(parquet: str, column: str) -> None:
         assert read_reference(reference) == CELLS[row]
 
 
-def test_row_order_reads_each_group_once(parquet: str) -> None:
-    read._column.cache_clear()
-    list(read_references(Reference(uri=parquet, member="column:flat", offset=row) for row in range(20)))
-    assert read._column.cache_info().misses == 4
+def groups_read(parquet: str, rows: Iterable[int], monkeypatch: pytest.MonkeyPatch) -> int:
+    groups: list[int] = []
+    whole = read._read_column
+    monkeypatch.setattr(read, "_read_column", lambda *place: groups.append(place[1]) or whole(*place))
+    read._columns.clear()
+    list(read_references(Reference(uri=parquet, member="column:flat", offset=row) for row in rows))
+    return len(groups)
+
+
+def test_each_group_is_read_once_in_any_order(parquet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert groups_read(parquet, [*range(20), 19, 0, 7, 12, 1], monkeypatch) == 4
+
+
+def test_no_more_groups_are_at_hand_than_their_bytes_allow(parquet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read, "COLUMN_BYTES", 1)
+    assert groups_read(parquet, [*range(20), 0, 1], monkeypatch) == 5
+    assert len(read._columns) == 1
 
 
 def test_rewritten_file_is_read_anew(parquet: str) -> None:
