@@ -1,16 +1,16 @@
 """What faults cost: drivers and workers killed, samples that hang or crash, a disk that fills up; the same bytes every time.
 
-    python benchmarks/faults.py [--data CORPUS] [--executor local|ray] [--kills 20] [--only driver,workers,hang,abort,disk]
+    python benchmarks/faults.py [--data CORPUS] [--executor local|ray] [--kills 20] [--only driver,workers,actors,hang,abort,disk]
 
 CORPUS is a folder as examples/corpus.py reads it; without it a synthetic one. Every case is a run of `vl3-curate` in processes of its
-own, and its manifest and shards are compared with those of an undisturbed run. A task that is done twice counts as lost. The disk is a
-tmpfs that this script mounts, so `disk` needs root; it is left out otherwise.
+own, and its manifest, shards and ledger are compared with those of an undisturbed run by the local executor. A task that was begun and is
+begun again counts as lost. `actors` starts a Ray node that claims a GPU. The disk is a tmpfs that this script mounts, so `disk` needs
+root; it is left out otherwise.
 """
 
 import argparse
 import contextlib
 import hashlib
-import json
 import os
 import random
 import signal
@@ -21,9 +21,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
+from lives import begins, begun_again, events, killed_at, seconds_of, tasks_done
 
 from curation.sources.synthetic import write_synthetic
 
@@ -60,6 +60,26 @@ def recipe(data):
 """
 
 
+# A recipe whose pictures are looked at on half a GPU, slowly; nothing needs one.
+ON_GPU = """
+import time
+from dataclasses import dataclass
+from curation.filters import Decodable, Words
+from curation.operator import Filter
+from curation.sources import ParquetSource
+from pipelines.recipe import Recipe, branch, gpu, on
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(Filter):
+    def measure(self, batch):
+        return batch.measure_each(lambda index: time.sleep(0.15) or 1.0)
+
+def recipe(data):
+    source = ParquetSource(f"{data}/image_text-*.parquet", texts="texts", id="id")
+    return Recipe(stage="stage2", branches=(branch("images", source, Words(low=0), Decodable(), on(gpu(0.5), Slow())),))
+"""
+
+
 def curate(recipe: str, data: Path, out: Path, options: argparse.Namespace) -> "subprocess.Popen[str]":
     """A run as a process group of its own."""
     where = ["--data", str(data), "--out", str(out), "--executor", options.executor]
@@ -79,72 +99,97 @@ def ended(process: "subprocess.Popen[str]", code: int = 0) -> str:
 
 
 def digest(out: Path) -> str:
-    """Of the manifest and every shard."""
-    files = [out / "manifest.json", *sorted((out / "shards").iterdir())]
+    """Of the manifest, every shard and the ledger of all samples."""
+    files = [out / "manifest.json", *sorted((out / "shards").iterdir()), *sorted((out / "ledger").iterdir())]
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:16]
 
 
-def events(out: Path) -> list[dict[str, Any]]:
-    """Everything that all runs of OUT told; a killed driver's last line may be torn."""
-    told, path = [], out / "run.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
-            told.append(json.loads(line))
-    return told
-
-
-def tasks_done(out: Path) -> Counter[str]:
-    """How often each task was really done."""
-    return Counter(e["task"] for e in events(out) if e["event"] == "task" and not e["reused"])
-
-
-def driver_killed(out: Path, want: str, options: argparse.Namespace, *, work: float) -> str:
-    """Kill -9 the driver at random moments of its work, one time in five while it still starts; then let it end."""
-    draw, moments = random.Random(options.seed), []
+def driver_killed(out: Path, want: str, options: argparse.Namespace, *, tasks: int) -> str:
+    """Kill -9 the driver at random moments spread over its work, one time in five while it still starts; then let it end."""
+    draw, deaths = random.Random(options.seed), []
     for number in range(options.kills):
+        done = tasks_done(out).total()
+        moment = done + draw.uniform(0, 2) * (tasks - done) / (options.kills - number)
+        born, known, starting = time.time(), begins(out), draw.random() < 0.2
         process = curate(f"{CORPUS}:recipe", options.data, out, options)
-        begun, starting = begins(out), number % 5 == 4
-        while not starting and begins(out) == begun and process.poll() is None:
-            time.sleep(0.05)
-        moments.append(draw.uniform(0.0, 3.0 if starting else 2 * work / options.kills))
+        while process.poll() is None and not starting and (begins(out) == known or tasks_done(out).total() < moment):
+            time.sleep(0.02)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=moments[-1])
-        over = process.poll() == 0
+            process.wait(timeout=draw.uniform(0.0, 0.8))
+        if process.poll() == 0:
+            break
         process.send_signal(signal.SIGKILL)  # the driver alone: its workers must notice by themselves
+        died = time.time()
         process.communicate()
-        what = "start" if starting else "begin"
+        deaths.append(killed_at(out, born=born, at=died))
         print(
-            f"    killed {moments[-1]:5.1f} s after its {what}: {sum(tasks_done(out).values()):5} tasks done",
+            f"    {number + 1:2}: killed {died - born:4.1f} s after its start{' (before its work)' if starting else ''}: "
+            f"{tasks_done(out).total():4} tasks done, {len(deaths[-1].open)} in flight",
             flush=True,
         )
-        if over:
-            break
     ended(curate(f"{CORPUS}:recipe", options.data, out, options))
-    return f"{len(moments)} kills; {told(out, want)}"
+    seconds = seconds_of(out.parent / "undisturbed")
+    lost = begun_again(out, deaths, seconds)
+    return (
+        f"{len(deaths)} kills; {sum(map(len, lost))} tasks begun again ({sum(map(sum, lost)):.1f} s at most), "
+        f"no more than {max(map(len, lost))} after one kill, {options.workers} workers; {told(out, want)}"
+    )
 
 
-def begins(out: Path) -> int:
-    """How many drivers began their work."""
-    return sum(e["event"] == "begun" for e in events(out))
-
-
-def workers_killed(out: Path, want: str, options: argparse.Namespace) -> str:
-    """Kill -9 one worker every five seconds until the run ends."""
-    process = curate(f"{CORPUS}:recipe", options.data, out, options)
+def workers_killed(out: Path, want: str, options: argparse.Namespace, *, recipe: str, name: str = "") -> str:
+    """Kill -9 one worker (with `name` in its title) every five seconds until the run ends."""
+    process = curate(recipe, options.data, out, options)
     draw, killed = random.Random(options.seed), 0
     while process.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=5.0)
-        if workers := workers_of(process.pid):
+        if workers := workers_of(options.head or process.pid, name):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(draw.choice(workers), signal.SIGKILL)
                 killed += 1
     ended(process)
-    return f"{killed} workers killed, {sum(e['event'] == 'died' for e in events(out))} deaths seen; {told(out, want)}"
+    deaths = Counter(e["task"] for e in events(out) if e["event"] == "died")
+    return (
+        f"{killed} killed, {deaths.total()} of them at work: one task begun again for each, "
+        f"{max(deaths.values(), default=0)} times at most; {told(out, want)}"
+    )
 
 
-def workers_of(driver: int) -> list[int]:
-    """Processes below the driver that do tasks: Ray's are called so, ours are spawned by multiprocessing."""
+def actors_killed(root: Path, options: argparse.Namespace) -> str:
+    """The same with actors on halves of a GPU that a cluster of our own says it has."""
+    recipe = root / "on_gpu.py"
+    recipe.write_text(ON_GPU)
+    alone = argparse.Namespace(**vars(options) | {"executor": "local"})
+    ended(curate(f"{recipe}:recipe", options.data, root / "alone", alone))
+    start = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--port", "6397", "--block"]
+    start += [
+        "--num-cpus",
+        "3",
+        "--num-gpus",
+        "1",
+        "--object-store-memory",
+        "100000000",
+        "--include-dashboard",
+        "false",
+    ]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    head = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        while not workers_of(head.pid, "raylet"):
+            time.sleep(0.5)
+        os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:6397"}
+        there = argparse.Namespace(**vars(options) | {"executor": "ray", "head": head.pid})
+        return workers_killed(
+            root / "actors", digest(root / "alone"), there, recipe=f"{recipe}:recipe", name="ray::_Keeper"
+        )
+    finally:
+        os.environ.pop("RAY_ADDRESS", None)
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+
+
+def workers_of(driver: int, name: str = "") -> list[int]:
+    """Processes below the driver that do tasks (Ray's are called so, ours are spawned by multiprocessing), or those called `name`."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -156,7 +201,7 @@ def workers_of(driver: int) -> list[int]:
         below += children.get(process, [])
         with contextlib.suppress(OSError):
             line = Path(f"/proc/{process}/cmdline").read_text()
-            if line.startswith("ray::") or "multiprocessing.spawn" in line:
+            if name in line if name else line.startswith("ray::") or "multiprocessing.spawn" in line:
                 found.append(process)
     return found
 
@@ -219,26 +264,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--row", type=int, default=120, help="of the first file: the treacherous sample")
     parser.add_argument("--megabytes", type=int, default=12, help="of the disk that fills up")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="driver,workers,hang,abort,disk")
+    parser.add_argument("--only", default="driver,workers,actors,hang,abort,disk")
     options = parser.parse_args(arguments)
+    options.head = 0
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         root = Path(folder)
         if options.data is None:
             options.data = root / "synthetic"
             write_synthetic(str(options.data), samples=400, seed=0, defects=0.0)
         start = time.monotonic()
-        ended(curate(f"{CORPUS}:recipe", options.data, root / "undisturbed", options))
-        whole, want = time.monotonic() - start, digest(root / "undisturbed")
-        lines = events(root / "undisturbed")
-        work = lines[-1]["time"] - lines[0]["time"]
-        print(f"undisturbed  {whole:.1f} s, {len(tasks_done(root / 'undisturbed'))} tasks", flush=True)
+        alone = argparse.Namespace(**vars(options) | {"executor": "local"})
+        ended(curate(f"{CORPUS}:recipe", options.data, root / "undisturbed", alone))
+        whole, want, tasks = (
+            time.monotonic() - start,
+            digest(root / "undisturbed"),
+            len(tasks_done(root / "undisturbed")),
+        )
+        print(f"undisturbed, local  {whole:.1f} s, {tasks} tasks", flush=True)
         for case in options.only.split(","):
             start = time.monotonic()
             out = root / case
             if case == "driver":
-                line = driver_killed(out, want, options, work=work)
+                line = driver_killed(out, want, options, tasks=tasks)
             elif case == "workers":
-                line = workers_killed(out, want, options)
+                line = workers_killed(out, want, options, recipe=f"{CORPUS}:recipe")
+            elif case == "actors":
+                line = actors_killed(root, options)
             elif case == "disk":
                 line = disk_full(out, want, options) if os.geteuid() == 0 else "left out: needs root"
             else:

@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -223,7 +222,7 @@ def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
     if not remote:
         path.parent.mkdir(parents=True, exist_ok=True)
     parent = Path(tempfile.gettempdir()) if remote else path.parent
-    temporary = parent / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp"
+    temporary = parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         yield temporary
         if remote:
@@ -231,8 +230,11 @@ def atomic(path: Path, *, durable: bool = True) -> Iterator[Path]:
             patiently(lambda: store.put_file(str(temporary), str(path)))
             return
         if durable:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+            file = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -49,7 +49,7 @@ class Journal:
         place = self._places.get(self._key(task)) if self._places else None
         if place is None:
             return None
-        (entry,) = json.loads(os.pread(self._file, place[1], place[0])).values()
+        (entry,) = json.loads(os.pread(self._file, place[1], place[0]).decode()).values()
         return entry["facts"] | {"reused": True} if _unchanged(self._root, entry["files"]) else None
 
     def add(self, task: Task, facts: dict[str, Any], files: dict[str, list[int]]) -> None:

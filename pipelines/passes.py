@@ -34,9 +34,10 @@ FREE_FAILURES = 16
 
 @dataclass
 class NodeCounts:
-    """What one node did to one part: seen = kept + dropped + quarantined."""
+    """What one node did to one part: seen = kept + dropped + quarantined. bytes: of the media that a source gave."""
 
     seen: int = 0
+    bytes: int = 0
     quarantined: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     measured: int = 0
@@ -147,6 +148,7 @@ class Pass:
                 counts.quarantined += 1
                 counts.first_failure = counts.first_failure or f"{item.origin.name}: {item.message}"
                 continue
+            counts.bytes += sum(medium.size for medium in item.media)
             counts.seconds += time.perf_counter() - start
             yield row, item
             self.guard.at(f"reading {self.branch.source.name}", row + 1, 1)

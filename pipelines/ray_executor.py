@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipelines.actors import Pool, room_for
 from pipelines.guard import Place, read_place
 from pipelines.local import ONE_THREAD, WORKER_BYTES, attempt_task, environment
+from pipelines.metrics import Metrics
 from pipelines.recipe import Placement
 from pipelines.schedule import NOT_BEGUN, Outcome
 from pipelines.work import Job, Task, Worker
@@ -68,7 +69,7 @@ class RayExecutor:
         self._remote = ray.remote(max_retries=0, num_cpus=1, **self._options)(_do)
         self._pools: dict[Placement, Pool] = {}
         self._flying: dict[Any, Task] = {}
-        self._metrics = _Metrics()
+        self._metrics = Metrics(Counter, Gauge)
 
     def _cluster(self) -> dict[str, float]:
         """All its resources, asked again now and then: it may grow."""
@@ -116,7 +117,7 @@ class RayExecutor:
         outcomes = [self._outcome(reference) for reference in ready]
         for pool in self._pools.values():
             pool.release()
-        self._metrics.take(outcomes, in_flight=len(self._flying))
+        self._metrics.take(outcomes, self._flying.values())
         return outcomes
 
     def _outcome(self, reference: Any) -> Outcome:
@@ -161,32 +162,6 @@ class RayExecutor:
                 ray.cancel(reference, force=True)
         if self._own:
             ray.shutdown()
-
-
-class _Metrics:
-    """What Ray's own exporter shows to Prometheus, beside the cluster's CPU, memory and GPU use."""
-
-    def __init__(self) -> None:
-        self._tasks = Counter("vl3_tasks", description="tasks that ended", tag_keys=("kind", "branch", "end"))
-        self._samples = Counter("vl3_samples", description="samples by fate", tag_keys=("branch", "node", "fate"))
-        self._in_flight = Gauge("vl3_tasks_in_flight", description="tasks submitted and not ended")
-
-    def take(self, outcomes: list[Outcome], *, in_flight: int) -> None:
-        """Count some outcomes. What was already committed is not counted: rates are of work."""
-        self._in_flight.set(in_flight)
-        for outcome in outcomes:
-            facts, branch = outcome.facts or {}, outcome.task.branch
-            end = "died" if outcome.died else "failed" if outcome.error else "reused" if facts.get("reused") else "done"
-            self._tasks.inc(1, {"kind": outcome.task.kind, "branch": branch, "end": end})
-            for node, counts in ({} if end == "reused" else facts.get("nodes", {})).items():
-                fates = {
-                    "kept": counts["kept"],
-                    "quarantined": counts["quarantined"],
-                    "dropped": sum(counts["dropped"].values()),
-                }
-                for fate, number in fates.items():
-                    if number:
-                        self._samples.inc(number, {"branch": branch, "node": node, "fate": fate})
 
 
 def _connect(workers: int | None) -> None:

@@ -25,6 +25,10 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1) + "\n", encoding="utf-8")
 
 
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_bytes().decode())
+
+
 def sha256_file(path: Path) -> str:
     """Hex digest of a file."""
     with open_uri(str(path)) as file:
@@ -63,16 +67,16 @@ class Store:
 
     def marker(self, node: str, name: str) -> Path:
         """The marker of one task."""
-        return self.work / node / f"{name}.json"
+        return self.root / f"work/{node}/{name}.json"  # joined once: paths are slow, and there may be a million
 
     def table_path(self, node: str, name: str) -> Path:
         """Where a task's table lies."""
-        return self.work / node / f"{name}.parquet"
+        return self.root / f"work/{node}/{name}.parquet"
 
     def done(self, node: str, name: str) -> dict[str, Any] | None:
         """The facts of a task, if it is committed and its files are intact."""
         try:
-            marker = json.loads(self.marker(node, name).read_text(encoding="utf-8"))
+            marker = _read_json(self.marker(node, name))
             for relative, (size, digest) in marker["files"].items():
                 path = self.root / relative
                 found, _ = stat_uri(str(path))
@@ -86,16 +90,15 @@ class Store:
 
     def facts(self, node: str, name: str) -> dict[str, Any]:
         """The facts of a committed task, without looking at its files again."""
-        return json.loads(self.marker(node, name).read_text(encoding="utf-8"))["facts"]
+        return _read_json(self.marker(node, name))["facts"]
 
     def stamps(self, node: str, name: str) -> dict[str, list[int]]:
         """Size and time of change of a commit's marker and files, by their path below the root; nothing in a store."""
         if is_remote(str(self.root)):
             return {}
-        marker = self.marker(node, name)
-        paths = [str(marker.relative_to(self.root)), *json.loads(marker.read_text(encoding="utf-8"))["files"]]
-        found = [(path, (self.root / path).stat()) for path in paths]
-        return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in found}
+        files = [f"work/{node}/{name}.json", *_read_json(self.marker(node, name))["files"]]
+        found = [(file, stat_uri(f"{self.root}/{file}")) for file in files]
+        return {file: [size, int(changed)] for file, (size, changed) in found}
 
     def commit(
         self,
@@ -121,7 +124,7 @@ class Store:
         with atomic(self.marker(node, name)) as temporary:
             # On one line: indented JSON is written by Python code, seven times slower.
             marker = json.dumps({"files": listed, "facts": facts}, ensure_ascii=False, sort_keys=True)
-            temporary.write_text(marker + "\n", encoding="utf-8")
+            temporary.write_bytes(f"{marker}\n".encode())
         return dict(facts)
 
     def write_table(
