@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from curation.operator import OperatorError
 from pipelines.recipe import Mixture, ShardLimits
@@ -134,7 +135,8 @@ def _cut(sizes: np.ndarray, tokens: np.ndarray, limits: ShardLimits) -> np.ndarr
 
 def uniform(ids: pl.Series, *, seed: int, purpose: str) -> np.ndarray:
     """A uniform uint64 per sample id (hex), drawn from (seed, purpose, id) only (splitmix64 finaliser)."""
-    raw = np.frombuffer(b"".join(bytes.fromhex(i) for i in ids.to_list()), dtype="<u8").reshape(-1, 2)
+    digests = ids.str.decode("hex").to_arrow().cast(pa.large_binary())
+    raw = np.frombuffer(digests.buffers()[2] or b"", dtype="<u8", count=2 * len(ids)).reshape(-1, 2)
     salt = np.uint64(
         int.from_bytes(f"{purpose}:{seed}".encode()[:8].ljust(8, b"."), "little")
         ^ (seed * 0x9E3779B97F4A7C15 & (2**64 - 1))
