@@ -109,7 +109,7 @@ def driver_killed(out: Path, want: str, options: argparse.Namespace, *, tasks: i
     draw, deaths = random.Random(options.seed), []
     for number in range(options.kills):
         done = tasks_done(out).total()
-        moment = done + draw.uniform(0, 2) * (tasks - done) / (options.kills - number)
+        moment = done + draw.random() * (tasks - done) / (options.kills - number)
         born, known, starting = time.time(), begins(out), draw.random() < 0.2
         process = curate(f"{CORPUS}:recipe", options.data, out, options)
         while process.poll() is None and not starting and (begins(out) == known or tasks_done(out).total() < moment):

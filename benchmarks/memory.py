@@ -11,7 +11,6 @@ import argparse
 import fractions
 import glob
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -28,7 +27,7 @@ from faults import workers_of
 from curation.sources.synthetic import write_synthetic
 
 RECIPE = """
-from curation.filters import AspectRatio, Decodable, Duration, Frames, ShortSide, Words
+from curation.filters import AspectRatio, BlackShare, Decodable, Duration, Frames, Motion, ShortSide, Words
 from curation.select import ExactDedup
 from curation.sources import ParquetSource, WebDatasetSource
 from pipelines.recipe import Recipe, branch
@@ -36,7 +35,8 @@ from pipelines.recipe import Recipe, branch
 def recipe(data):
     images = branch("images", ParquetSource(f"{data}/*.parquet", id="id"), AspectRatio(high=10.0), ShortSide(low=1), Words(low=0),
                     Decodable(), ExactDedup(by="content"))
-    videos = branch("videos", WebDatasetSource(f"{data}/*.tar", id="id"), Duration(low=1.0), Frames(low=8), ExactDedup(by="content"))
+    videos = branch("videos", WebDatasetSource(f"{data}/*.tar", id="id"), Duration(low=1.0), Frames(low=8), Motion(low=0.0), BlackShare(),
+                    ExactDedup(by="content"))
     return Recipe(stage="stage1", branches=(images, videos))
 """
 FPS = 2
@@ -102,15 +102,7 @@ def resident(process: int, field: str = "VmRSS") -> int:
 
 def object_store(driver: int) -> int:
     """Shared memory that a raylet below this process has touched."""
-    touched = 0
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (entry / "cmdline").read_bytes().split(b"\0")
-            if line[0].endswith(b"raylet") and os.getpgid(int(entry.name)) == os.getpgid(driver):
-                touched = max(touched, resident(int(entry.name), "RssShmem"))
-        except (OSError, IndexError):
-            continue
-    return touched
+    return max((resident(raylet, "RssShmem") for raylet in workers_of(driver, "raylet")), default=0)
 
 
 def main() -> None:

@@ -90,16 +90,11 @@ class Pass:
         try:
             with PassCopies(self.store, self.branch.source_id, self.part_name) as copies:
                 for rows, samples in self._batches():
-                    batch = Batch(
-                        samples,
-                        counters=self.counters,
-                        beat=self.guard.beat,
-                        keep=keep,
-                        short_sides=self.segment.short_sides,
-                    )
-                    kept = self._through(rows, batch)
+                    # The batch is held by no name here: its bytes are gone before the next is read. A video may have hundreds of megabytes.
+                    kept = self._through(rows, Batch(samples, counters=self.counters, beat=self.guard.beat, keep=keep,
+                        short_sides=self.segment.short_sides))  # fmt: skip
                     if copying:
-                        copies.add(kept.samples)
+                        copies.add(kept)
                     if self._suspect(rows[0]):
                         self.measures.save()
         finally:
@@ -175,8 +170,8 @@ class Pass:
         counts.seen = base.height
         counts.quarantined = base.height - base["error"].null_count()
 
-    def _through(self, rows: list[int], batch: Batch) -> Batch:
-        """One batch through all steps; returns what is left of it."""
+    def _through(self, rows: list[int], batch: Batch) -> Sequence[Sample]:
+        """One batch through all steps; returns the samples that are left of it."""
         self.records.update((row, {"row": row}) for row in rows)
         for step in self.steps:
             if not rows:
@@ -188,7 +183,7 @@ class Pass:
             self.signatures.append(
                 signature.select(pl.all().name.prefix("sig.")).with_columns(row=pl.Series(rows, dtype=pl.Int32))
             )
-        return batch
+        return batch.samples
 
     def _step(self, step: Step, rows: list[int], batch: Batch) -> tuple[list[int], Batch]:
         """One batch through one step; returns what goes on."""

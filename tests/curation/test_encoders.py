@@ -1,7 +1,10 @@
 """Encoders: published formats against the libraries themselves; embeddings that depend on nothing but the sample."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import polars as pl
@@ -12,6 +15,7 @@ from PIL import Image
 from curation.batch import Batch
 from curation.filters import CaptionGain, EncoderOverflow, ImageTextSimilarity
 from curation.neural import EncoderSpec, MediaEmbedding, media_embeddings
+from curation.neural.encoder import Encoder
 from curation.neural.journal import Journal, key_of
 from curation.operator import OperatorError, RecipeError
 from curation.sample import Media, Origin, SampleError, caption_turns, make_sample
@@ -126,6 +130,38 @@ def test_one_decode_and_one_inference_serve_all_filters(spec: EncoderSpec, tmp_p
     later = ImageTextSimilarity(encoder=spec).open()(again)
     assert later.to_list()[:5] == first.to_list()
     assert (again.counters["embedded"], again.counters["media_decoded"]) == (1, 1)
+
+
+class Patient:
+    """A tower whose inference ends once the pictures after those that it infers are decoded."""
+
+    def __init__(self, decoded: list[Event]) -> None:
+        self.decoded, self.seen = decoded, 0
+
+    def prepare(self, pixels: np.ndarray) -> np.ndarray:
+        return pixels
+
+    def encode_images(self, prepared: np.ndarray) -> np.ndarray:
+        self.seen += len(prepared)
+        assert self.seen >= len(self.decoded) or self.decoded[self.seen].wait(timeout=30)
+        return prepared.reshape(len(prepared), -1)
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[list[int], list[int]]:
+        raise NotImplementedError
+
+    def encode_texts(self, tokens: list[int]) -> np.ndarray:
+        raise NotImplementedError
+
+
+def test_the_next_pictures_are_decoded_while_these_are_inferred() -> None:
+    decoded = [Event() for _ in range(12)]
+
+    def picture(number: int) -> np.ndarray:
+        decoded[number].set()
+        return np.full((3, 2, 2), 1.0, np.float32)
+
+    pictures = [partial(picture, number) for number in range(len(decoded))]
+    assert len(list(Encoder(Patient(decoded), batch=2).pictures(pictures))) == len(decoded)
 
 
 def test_other_weights_are_another_identity(directory: Path, spec: EncoderSpec, tmp_path: Path) -> None:
