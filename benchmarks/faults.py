@@ -201,7 +201,8 @@ def workers_of(driver: int, name: str = "") -> list[int]:
         below += children.get(process, [])
         with contextlib.suppress(OSError):
             line = Path(f"/proc/{process}/cmdline").read_text()
-            if name in line if name else line.startswith("ray::") or "multiprocessing.spawn" in line:
+            ours = (line.startswith("ray::") and "Agent" not in line) or "multiprocessing.spawn" in line
+            if name in line if name else ours:
                 found.append(process)
     return found
 
@@ -287,7 +288,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if case == "driver":
                 line = driver_killed(out, want, options, tasks=tasks)
             elif case == "workers":
-                line = workers_killed(out, want, options, recipe=f"{CORPUS}:recipe")
+                name = "ray::_do" if options.executor == "ray" else ""
+                line = workers_killed(out, want, options, recipe=f"{CORPUS}:recipe", name=name)
             elif case == "actors":
                 line = actors_killed(root, options)
             elif case == "disk":
