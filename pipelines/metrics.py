@@ -44,7 +44,7 @@ class Metrics:
             facts, task = outcome.facts or {}, outcome.task
             end = "died" if outcome.died else "failed" if outcome.error else "reused" if facts.get("reused") else "done"
             self._tasks.inc(1, {"kind": task.kind, "branch": task.branch, "end": end})
-            if end != "reused":
+            if end == "done":
                 self._work(task, facts)
         now = Counter((task.kind, task.branch) for task in flying)
         for kind, branch in {*now, *self._flying}:

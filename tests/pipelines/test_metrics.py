@@ -78,6 +78,7 @@ def test_what_is_in_flight_is_shown_by_branch_and_goes_back_to_none(metrics: Met
     first, second = Task(kind="pass", branch="images"), Task(kind="pass", branch="texts")
     metrics.take([], [first, first, second])
     assert (told["vl3_in_flight", "pass", "images"], told["vl3_in_flight", "pass", "texts"]) == (2, 1)
-    metrics.take([Outcome(task=first, died="WorkerCrashedError")], [second])
+    settle = Outcome(task=Task(kind="settle", branch="images"), died="WorkerCrashedError")
+    metrics.take([Outcome(task=first, died="WorkerCrashedError"), settle], [second])
     assert (told["vl3_in_flight", "pass", "images"], told["vl3_in_flight", "pass", "texts"]) == (0, 1)
     assert told["vl3_tasks", "pass", "images", "died"] == 1
