@@ -1,7 +1,7 @@
 """Appearance filters: what pictures look like, all from one small decode that every operator of the pass shares.
 
 Pictures are measured at a short side between 224 and 448 pixels (a power of two of their own: JPEG decodes to it
-directly), or at full size if they are smaller. Cost: one small decode, then some 0.3 ms a picture for all of them.
+directly), or at full size if they are smaller. Cost: one small decode, then some 0.15 ms a picture for all of them.
 """
 
 from dataclasses import dataclass
@@ -101,6 +101,7 @@ class Entropy(AppearanceFilter):
     Source: Shannon, 1948, over 256 levels; there is no default, since pages are poor by nature.
     """
 
+    VERSION: ClassVar[int] = 2
     FIELD: ClassVar[str] = "entropy"
 
 
@@ -114,6 +115,7 @@ class Sharpness(AppearanceFilter):
     Source: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000; no cut there.
     """
 
+    VERSION: ClassVar[int] = 2
     FIELD: ClassVar[str] = "sharpness"
 
 
@@ -178,7 +180,7 @@ class TextArea(AppearanceFilter):
     """Share of the area that looks like lines of text, in [0, 1]. Of several pictures the one with the most.
 
     By strokes alone, on the small decode: letters lower than 4 pixels there are missed (see
-    `curation.media.textlike`). Cost: some 1 ms a picture.
+    `curation.media.textlike`). Cost: some 0.6 ms a picture.
 
     Source: ours, a coarse sign and no OCR. In a mixed corpus 97 % of photographs lay below 0.02, half of the receipts
     and PDF pages above 0.04 (AUC 0.92 between them; 0.73 between photographs and the same with a line drawn on).

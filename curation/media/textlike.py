@@ -24,12 +24,13 @@ def text_share(luma: np.ndarray) -> float:
     text that is darker or lighter than its ground, from 4 rows of height upwards, in any script written in rows. Not
     found: columns, slanted and artistic text. Blinds, fences and brickwork may be taken for it.
     """
+    from curation.media.textlike_kernels import boxes
+
     edges = cv2.morphologyEx(luma, cv2.MORPH_GRADIENT, _CROSS)
     level, _ = cv2.threshold(edges, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     _, strokes = cv2.threshold(edges, max(level, _STROKE_LEVELS), 1, cv2.THRESH_BINARY)
     joined = cv2.morphologyEx(strokes, cv2.MORPH_CLOSE, _GAP)
-    _, _, statistics, _ = cv2.connectedComponentsWithStats(joined, connectivity=4)
-    x, y, width, height, filled = statistics[1:].T
+    x, y, width, height, filled = boxes(joined).T
     sums = cv2.integral(strokes)
     covered = sums[y + height, x + width] - sums[y, x + width] - sums[y + height, x] + sums[y, x]
     area = width * height

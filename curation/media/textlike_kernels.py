@@ -1,0 +1,73 @@
+"""Textlike kernels: compiled loops of `curation.media.textlike`, imported where they run so that numba loads only then."""
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def boxes(mask):
+    """What hangs together, side by side or one above the other, in mask [H, W].
+
+    The same as `cv2.connectedComponentsWithStats`, which takes thrice as long: here runs of set pixels are joined, not pixels.
+
+    Returns:
+        int64 [n, 5]: first column, first row, columns, rows and set pixels of each, in no particular order.
+    """
+    runs = np.empty((64, 2), np.int64)  # first column, and the first one after it
+    groups = np.empty(
+        (64, 5), np.int64
+    )  # first column and row, the first ones after them, pixels; of a run, then of all it leads
+    leaders = np.empty(64, np.int64)
+    above = count = 0
+    for row in range(len(mask)):
+        begin = count
+        for first, end in _runs(mask[row]):
+            if count == len(runs):
+                runs, groups = np.concatenate((runs, runs)), np.concatenate((groups, groups))
+                leaders = np.concatenate((leaders, leaders))
+            runs[count, 0], runs[count, 1], leaders[count] = first, end, count
+            groups[count, 0], groups[count, 1], groups[count, 2], groups[count, 3] = first, row, end, row + 1
+            groups[count, 4] = end - first
+            while above < begin and runs[above, 1] <= first:
+                above += 1
+            for other in range(above, begin):
+                if runs[other, 0] >= end:
+                    break
+                _join(leaders, groups, other, count)
+            count += 1
+        above = begin
+    found = groups[:count][leaders[:count] == np.arange(count)]
+    found[:, 2:4] -= found[:, :2]
+    return found
+
+
+@njit(cache=True)
+def _runs(line):
+    at, size = 0, len(line)
+    while at < size:
+        if line[at]:
+            first = at
+            while at < size and line[at]:
+                at += 1
+            yield first, at
+        at += 1
+
+
+@njit(cache=True)
+def _join(leaders, groups, one, other):
+    one, other = _leader(leaders, one), _leader(leaders, other)
+    if one == other:
+        return
+    leaders[other] = one
+    for at in range(2):
+        groups[one, at] = min(groups[one, at], groups[other, at])
+        groups[one, 2 + at] = max(groups[one, 2 + at], groups[other, 2 + at])
+    groups[one, 4] += groups[other, 4]
+
+
+@njit(cache=True)
+def _leader(leaders, run):
+    while leaders[run] != run:
+        leaders[run] = leaders[leaders[run]]
+        run = leaders[run]
+    return run
