@@ -85,8 +85,8 @@ def samples_of(encoded: list[bytes]) -> list[Sample]:
 
 
 def ours(samples: list[Sample], operators: tuple[Filter, ...], size: int = 64) -> list[list[pl.Series]]:
-    """The operators over batches, as a pass runs them: a column per operator and batch."""
-    batches = [Batch(samples[at : at + size]) for at in range(0, len(samples), size)]
+    """The operators over batches, as a pass runs them: a column per operator and batch. Pictures are decoded at the size of APPEARANCE."""
+    batches = [Batch(samples[at : at + size], short_sides=[SHORT_SIDE]) for at in range(0, len(samples), size)]
     return [[pl.Series(operator.open()(batch)) for operator in operators] for batch in batches]
 
 
