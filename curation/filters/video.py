@@ -170,11 +170,13 @@ class BlackShare(Filter):
 class Motion(Filter):
     """Mean speed of what is seen, in frame widths per second, >= 0, of the video that moves least. Null without videos.
 
-    Optical flow (Farneback) between neighbouring frames of 64 x 36, four times a second, in the one shared decode.
-    Below 0.005 nothing moves that matters, above 1 the camera shakes.
+    Optical flow (Farneback) between neighbouring frames of 64 x 36, four times a second and at most 60 times, in the one
+    shared decode. Below 0.005 nothing moves that matters, above 1 the camera shakes.
 
     Source: ours; Farneback, "Two-frame motion estimation based on polynomial expansion", 2003.
     """
+
+    VERSION = 2
 
     def measure(self, batch: Batch) -> pl.Series:
         """One speed per sample."""
@@ -236,6 +238,8 @@ class KeptTokens(Filter):
     Source: VideoLLaMA3, arXiv:2501.13106, section 2.2; one frame per second, threshold 0.1, budget of its stage 3.
     """
 
+    VERSION = 2
+
     def measure(self, batch: Batch) -> pl.Series:
         """One share per sample."""
         return _scanned(batch, lambda scan: scan.look.kept / scan.look.tokens, worst="max")
@@ -249,6 +253,8 @@ class VideoTokens(Filter):
 
     Source: VideoLLaMA3, arXiv:2501.13106: one frame per second, 2 x 2 merged, at most 10,240 in training.
     """
+
+    VERSION = 2
 
     count: Literal["all", "kept"] = "kept"
 

@@ -20,6 +20,8 @@ from model.stages import STAGE_RULES
 _COMPARED, _KEPT = (64, 36), (32, 18)
 # Seconds between frames that are measured for motion, for pruning (as many per second as training takes), for text.
 _MOTION_EVERY, _PRUNE_EVERY, _TEXT_EVERY = 0.25, 1.0, 3.0
+# Of long clips, frames that are measured for motion and for text at most.
+_MOTION_FRAMES, _TEXT_FRAMES = 60, 20
 # A frame is static if it differs by less than this many levels on average from the one before; black if its luma is
 # below this on average and nowhere much above.
 _STATIC_LEVELS, _BLACK_LEVELS = 0.35, 20.0
@@ -71,8 +73,8 @@ class Watcher:
         self._black: list[bool] = []
         self._vectors = VectorSpeed()
         self._before: np.ndarray | None = None
-        self._motion = _Every(_MOTION_EVERY)
-        self._text = _Every(max(_TEXT_EVERY, duration / 20))
+        self._motion = _Every(max(_MOTION_EVERY, duration / _MOTION_FRAMES))
+        self._text = _Every(max(_TEXT_EVERY, duration / _TEXT_FRAMES))
         self._prune = _Pruned(width=width, height=height, duration=duration)
 
     def skip(self, time: float) -> None:
@@ -173,7 +175,7 @@ class _Pruned:
             return
         columns, rows = self._cells
         size = (columns * _PIXELS_PER_TOKEN, rows * _PIXELS_PER_TOKEN)
-        small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(_halved(luma, size), size, interpolation=cv2.INTER_AREA)
         kept = rows * columns
         self.tokens += kept
         if self._before is not None:
@@ -199,6 +201,18 @@ def _speed(before: np.ndarray, after: np.ndarray) -> float:
     """Mean length of the optical flow between two small pictures, in widths of the picture."""
     flow = cv2.calcOpticalFlowFarneback(before, after, np.empty(0), 0.5, 2, 9, 2, 5, 1.1, 0)
     return float(cv2.magnitude(flow[..., 0], flow[..., 1]).mean()) / before.shape[1]
+
+
+def _halved(luma: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Luma at half its sides while that leaves more than `size`: whole factors are four times as fast, and the rest has less to do."""
+    rows, columns = luma.shape
+    while columns % 2 == rows % 2 == 0 and columns // 2 >= size[0] and rows // 2 >= size[1]:
+        luma, rows, columns = (
+            cv2.resize(luma, (columns // 2, rows // 2), interpolation=cv2.INTER_AREA),
+            rows // 2,
+            columns // 2,
+        )
+    return luma
 
 
 def _text(luma: np.ndarray) -> float:

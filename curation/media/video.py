@@ -191,7 +191,7 @@ def _frames(
             stream.codec_context.skip_frame = "NONREF" if skipped else "DEFAULT"
             frames = packet.decode()
             if skipped and not packet.is_discard and packet.pts is not None:
-                tally.skip(float(packet.pts * packet.time_base))
+                tally.skip(packet.pts * packet.time_base.numerator / packet.time_base.denominator)
         except av.error.EOFError:
             return
         except (av.error.FFmpegError, ValueError) as error:
