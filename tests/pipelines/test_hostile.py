@@ -116,11 +116,13 @@ def ran(corpora: Corpora) -> Ran:
     return curate(folder, corpora, f"{folder}/recipe.py:unmixed")
 
 
+@pytest.mark.slow
 def test_the_run_ends_well_and_verifies(ran: Ran) -> None:
     assert ran.code == 0, ran.said
     assert main(["verify", str(ran.out)]) == 0
 
 
+@pytest.mark.slow
 def test_every_good_sample_is_kept_and_every_planted_one_is_named(ran: Ran) -> None:
     rows = ledger(ran.out)
     kept = rows.filter(pl.col("decision") == "kept")
@@ -140,6 +142,7 @@ def test_every_good_sample_is_kept_and_every_planted_one_is_named(ran: Ran) -> N
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_the_quarantine_says_where_and_what(ran: Ran) -> None:
     table = pl.concat([pl.read_parquet(path) for path in (ran.out / "quarantine").iterdir()])
     messages = dict(table.select("origin", "message").iter_rows())
@@ -154,6 +157,7 @@ def test_the_quarantine_says_where_and_what(ran: Ran) -> None:
     assert table.filter(pl.col("locator").is_null() | (pl.col("error").fill_null("") == "")).height == 0
 
 
+@pytest.mark.slow
 def test_accounts_add_up_at_every_node(ran: Ran) -> None:
     rows = ledger(ran.out)
     assert rows["id"].n_unique() == rows.height == len(ran.corpora.good) + len(ran.corpora.plants)
@@ -164,12 +168,14 @@ def test_accounts_add_up_at_every_node(ran: Ran) -> None:
             assert node["seen"] == node["kept"] + dropped + node["quarantined"]
 
 
+@pytest.mark.slow
 def test_nothing_is_written_outside_out_and_memory_is_bounded(ran: Ran) -> None:
     assert ran.after == ran.before
     assert not any(Path(place, name).exists() for place in ("/etc", "/") for name in ("x", "x.mp4", "x.txt"))
     assert ran.peak_bytes < MAX_PROCESS_BYTES
 
 
+@pytest.mark.slow
 def test_injected_tags_stay_words(ran: Ran) -> None:
     """Captions that look like media tags or turn ends are kept, but hold no tag any more."""
     found = {}
@@ -191,6 +197,7 @@ def test_injected_tags_stay_words(ran: Ran) -> None:
 RULED_OUT = {"text_injected": "AlphabeticWords.below", "talk_1": "StrayPlaceholders.above"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3", "stage4"])
 def test_stages_leave_no_good_sample_but_to_their_rules_and_the_mixture(
     corpora: Corpora, tmp_path: Path, stage: str
