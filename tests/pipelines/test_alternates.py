@@ -58,6 +58,7 @@ def stored(out: Path) -> dict[str, list[str]]:
     return {fields["turns"][-1]["text"]: fields.get("alternates", []) for fields in samples}
 
 
+@pytest.mark.slow
 def test_the_best_picture_carries_the_other_captions(
     pictures: Path, plan_of: Callable[..., Plan], tmp_path: Path
 ) -> None:
@@ -88,6 +89,7 @@ def test_the_best_picture_carries_the_other_captions(
     assert f"similarity {alike[0]:.4g}" in capture.get()
 
 
+@pytest.mark.slow
 def test_where_tasks_are_cut_changes_no_alternate(pictures: Path, plan_of: Callable[..., Plan], tmp_path: Path) -> None:
     plans = [plan_of(tmp_path / f"{n}", recipe(pictures), rows=rows) for n, rows in enumerate((6, 1))]
     plans[1] = replace(plans[1], select_parts=1, select_keys=2)

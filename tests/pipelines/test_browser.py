@@ -129,6 +129,7 @@ def test_the_report_of_the_real_corpus_renders(browser: Browser, tmp_path: Path)
     assert browser.run("document.images.length") > 20
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_report_again(demo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = re.sub(r"\s+", " ", (demo / "report.html").read_text())
     (demo / "report.html").unlink()

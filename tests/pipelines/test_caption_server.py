@@ -229,6 +229,7 @@ Recaption(captioner=spec, prompt=BRIEF).open()(Batch(samples, keep=Path(sys.argv
 """
 
 
+@pytest.mark.slow
 def test_killed_worker_never_pays_twice_for_what_it_was_given(tmp_path: Path) -> None:
     with serving(seconds=0.05) as server:
         environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}

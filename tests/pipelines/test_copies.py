@@ -73,6 +73,7 @@ def shards_of(out: Path) -> Any:
     return {name: digest for name, digest in digests(out).items() if name.startswith("shards/")}
 
 
+@pytest.mark.slow
 def test_bytes_copied_by_the_pass_or_later_give_the_same_shards(images: Path, tmp_path: Path) -> None:
     ahead = plan_of(ParquetSource(str(images), id="id"), tmp_path / "ahead")
     assert len(stop_before("settle", ahead)) == len(ahead.branches[0].parts)
@@ -84,6 +85,7 @@ def test_bytes_copied_by_the_pass_or_later_give_the_same_shards(images: Path, tm
     assert shards_of(ahead.out) == shards_of(later.out)
 
 
+@pytest.mark.slow
 def test_a_damaged_copy_is_made_again_by_the_next_run(images: Path, tmp_path: Path) -> None:
     whole = plan_of(ParquetSource(str(images), id="id"), tmp_path / "whole")
     run(whole, workers=0, quiet=True)

@@ -174,6 +174,7 @@ def test_doctor_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "3 of" in told
 
 
+@pytest.mark.slow
 def test_a_missing_corpus_is_named_and_stops_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     write_corpora(data, {"llava_pretrain": 12, "blip3_ocr": 3, "synthdog_en": 3, "pdfa_eng_wds": 4})

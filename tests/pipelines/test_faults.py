@@ -78,6 +78,7 @@ def texts(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "error", "says"), [("abort", "WorkerDied", "SIGABRT"), ("raise", "ZeroDivisionError", "_one")]
 )
@@ -151,6 +152,7 @@ def test_killed_three_times_and_resumed_gives_the_same_bytes(
     assert not list(out.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_room_resumes_it(plan_of: PlanOf, tmp_path: Path) -> None:
     """RLIMIT_FSIZE stands in for the disk: writes beyond it fail like those on a full one."""
     plan = plan_of(tmp_path)
@@ -205,6 +207,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_2(
     assert "\n" not in said
 
 
+@pytest.mark.slow
 def test_quarantine_retry_tries_the_failed_samples_again(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     from pipelines.quarantine import forget_failures
 

@@ -250,6 +250,7 @@ def test_a_data_folder_with_an_everyday_name_spoils_no_recipe(
     assert recipes[0].recipe_digest() == recipes[1].recipe_digest()
 
 
+@pytest.mark.slow
 def test_a_dump_in_one_line_is_refused_before_it_is_tokenized(tmp_path: Path) -> None:
     texts = {"dump": "x" * (17 << 20), "volume": "x" * (3 << 20), "book": "call me Ishmael " * 1000}
     lines = [json.dumps({"id": name, "text": text}) for name, text in texts.items()]

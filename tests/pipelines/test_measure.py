@@ -70,6 +70,7 @@ def explained(out: Path, sample: str) -> str:
     return captured.get()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bounded", [True, False])
 def test_explain_finds_every_score_and_reason(tmp_path: Path, bounded: bool) -> None:
     filters = [*GOPHER, *FINEWEB, *C4, *OTHERS]

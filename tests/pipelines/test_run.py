@@ -127,6 +127,7 @@ def test_verify_finds_no_fault_and_names_a_flipped_byte(dataset: Path, tmp_path:
     assert main(["verify", str(copy)]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "rows"), [(0, 40), (2, 7), (1, 10_000)])
 def test_workers_and_part_sizes_change_no_byte(
     dataset: Path, plan_of: PlanOf, tmp_path: Path, workers: int, rows: int
@@ -163,6 +164,7 @@ def image_recipe(data: Path, *, ratio: float, side: int) -> Recipe:
     return Recipe(stage="stage1", branches=(images,))
 
 
+@pytest.mark.slow
 def test_a_tighter_bound_reads_no_media_again(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     first = run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=28)), workers=0, quiet=True)
     assert first.counters["media_decoded"] > 0
@@ -174,6 +176,7 @@ def test_a_tighter_bound_reads_no_media_again(corpora: Path, plan_of: PlanOf, tm
     assert ledger(tmp_path).sort("id").equals(ledger(fresh).sort("id"))
 
 
+@pytest.mark.slow
 def test_a_looser_bound_measures_only_what_it_lets_in(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=150)), workers=0, quiet=True)
     before = ledger(tmp_path).filter(pl.col("reason") == "ShortSide.below").height
@@ -183,6 +186,7 @@ def test_a_looser_bound_measures_only_what_it_lets_in(corpora: Path, plan_of: Pl
     assert looser.counters["media_read"] == before - after
 
 
+@pytest.mark.slow
 def test_going_back_to_an_earlier_recipe_restores_its_dataset(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     """Shards of two recipes have the same names; a commit whose files were overwritten is no longer done."""
     run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=28)), workers=0, quiet=True)
@@ -194,6 +198,7 @@ def test_going_back_to_an_earlier_recipe_restores_its_dataset(corpora: Path, pla
     assert not back.nothing_to_do
 
 
+@pytest.mark.slow
 def test_a_damaged_commit_is_done_again(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     plan = plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=28))
     run(plan, workers=0, quiet=True)
@@ -206,6 +211,7 @@ def test_a_damaged_commit_is_done_again(corpora: Path, plan_of: PlanOf, tmp_path
     assert digests(tmp_path) == want
 
 
+@pytest.mark.slow
 def test_small_shards_hold_the_same_samples(dataset: Path, corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     recipe = replace(RECIPES["demo"](str(corpora)), shards=ShardLimits(samples=10, tokens=6000, bytes=1 << 20))
     manifest = run(plan_of(tmp_path, recipe), workers=0, quiet=True).manifest
@@ -215,6 +221,7 @@ def test_small_shards_hold_the_same_samples(dataset: Path, corpora: Path, plan_o
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 def test_a_mixture_is_met_and_what_goes_over_is_named(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     recipe = RECIPES["demo"](str(corpora))
     recipe = replace(
@@ -249,6 +256,7 @@ def test_explain_lists_no_operator_for_a_sample_that_its_source_could_not_read(
     assert "NormalizeTurns" not in said
 
 
+@pytest.mark.slow
 def test_the_manifest_names_no_place_of_the_data(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     """The same corpora at another place give the same manifest, and only paths are rewritten."""
     other = tmp_path / "e"

@@ -73,6 +73,7 @@ def fates(out: Path) -> pl.DataFrame:
     return ledger(out).select("id", "decision", "reason", "duplicate_of", "Draw").sort("id")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("parts", "keys", "rows", "workers"), [(1, 50, 17, 0), (3, 400, 17, 2), (1, 60, 90, 0)])
 def test_partitions_change_nothing(plan: Callable[..., Plan], parts: int, keys: int, rows: int, workers: int) -> None:
     at_once = plan("once")
@@ -99,6 +100,7 @@ def test_the_order_of_samples_changes_no_survivor(plan: Callable[..., Plan], tex
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 def test_an_interrupted_select_goes_on_where_it_was(plan: Callable[..., Plan]) -> None:
     made = plan("out", select_parts=2, select_keys=100)
     run(made, workers=0, quiet=True)
@@ -144,6 +146,7 @@ def test_a_branch_of_which_nothing_is_left_passes(plan: Callable[..., Plan], tmp
     assert set(ledger(made.out)["reason"]) == {"Words.below"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 1000])
 def test_later_data_are_held_against_the_signatures_of_earlier(
     plan: Callable[..., Plan], texts: Path, tmp_path: Path, parts: int
