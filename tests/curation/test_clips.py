@@ -127,6 +127,7 @@ def test_stretch_without_frames_is_refused() -> None:
         cut_clip(hostile.clip(), begin=90_000, end=95_000, way="encode")
 
 
+@pytest.mark.slow
 def test_whole_run_over_clips_leaves_shards_with_each_shot(tmp_path: Path) -> None:
     film = edited(60, 70)
     source = Clips(source=write_tar(tmp_path / "v.tar", film=encode(film.frames), other=encode(edited(60, 30).frames)))

@@ -73,6 +73,7 @@ def of_datasketch(shingles: list[str], *, num_perm: int = 128, seed: int = 1) ->
     return sketch.hashvalues
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(TEXTS, max_size=4), st.sampled_from(["words", "characters"]), st.integers(1, 6))
 def test_signatures_equal_datasketch_for_any_text(texts: list[str], unit: str, size: int) -> None:
