@@ -32,7 +32,7 @@ class Training:
     captions: int = 4_000  # as text
     vision: vision.Training = field(default_factory=vision.Training)
     steps: Mapping[str, int] = field(
-        default_factory=lambda: {"words": 80, "stage1": 200, "stage2": 500, "stage3": 350, "stage4": 300}
+        default_factory=lambda: {"words": 150, "stage1": 300, "stage2": 800, "stage3": 700, "stage4": 600}
     )
     seed: int = 0
 

@@ -39,7 +39,7 @@ _WORDS = 5  # of the longest phrase
 class Training:
     """How long and how fast. Steps of `batch` fresh pictures, so that nothing is ever seen twice."""
 
-    steps: int = 1000
+    steps: int = 3000
     batch: int = 32
     rate: float = 2e-3
     seed: int = 0
