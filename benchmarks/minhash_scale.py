@@ -90,9 +90,8 @@ def main() -> None:
         lap(f"{len(runs)} runs ({spent:.0f} CPU s of it drawing signatures)")
         of = max(1, -(-keys // KEYS))
         facts = [pair_range(store, "minhash", select, runs, number, of) for number in range(of)]
-        lap(
-            f"{of} key ranges, {sum(fact['pairs'] for fact in facts):,} pairs, crowded {sum(fact['crowded'] for fact in facts)}"
-        )
+        crowded = sum(each["keys"] for fact in facts for each in fact["crowds"].values())
+        lap(f"{of} key ranges, {sum(fact['pairs'] for fact in facts):,} pairs, crowded keys {crowded}")
         _, dropped = decide_by_pairs(store, "minhash", select, runs, of)
         lap("survivors")
         check(dropped, source, jaccard, select)

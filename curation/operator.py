@@ -200,6 +200,10 @@ class Select(Operator):
             compared the two: how alike they are, by its own measure. Independent of row order.
         """
 
+    def choose_and_tell(self, table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+        """`choose`, and where samples were too many to compare them all (see curation.select.crowds); None = nowhere."""
+        return self.choose(table), None
+
 
 def jsonable(value: Any) -> Any:
     """Nested dataclasses, tuples and mappings as plain JSON values; anything else is a recipe error."""

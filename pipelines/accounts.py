@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from curation.select.crowds import add_crowds
 from pipelines.plan import Plan
 
 
@@ -11,7 +12,8 @@ class Accounts:
     """Sums over all tasks.
 
     nodes: branch -> node -> counts of samples, from the passes and Selects as they went. ended: branch -> reason -> samples, from the
-    ledger. totals: branch -> samples, bytes and tokens in shards. shards: one entry per shard.
+    ledger. crowds: branch -> Select -> keys that more samples share than it compares (see curation.select.crowds). totals: branch ->
+    samples, bytes and tokens in shards. shards: one entry per shard.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -23,11 +25,16 @@ class Accounts:
         self.origins: Counter[str] = Counter()
         self.shards: list[dict[str, Any]] = []
         self.mixture: dict[str, Any] = {}
+        self.crowds: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in names}
 
     def add(self, kind: str, branch: str, facts: Mapping[str, Any]) -> None:
         """A finished task."""
         for node, counts in facts.get("nodes", {}).items():
             _add_counts(self.nodes[branch][node], counts)
+        for node, crowds in facts.get("crowds", {}).items():
+            if crowds["keys"]:
+                known = self.crowds[branch].get(node)
+                self.crowds[branch][node] = add_crowds(known, crowds) if known else crowds
         if kind == "settle":
             self.ended[branch].update(facts["ended"])
             self.totals[branch].update(facts["branch"])

@@ -127,7 +127,7 @@ def _record(
         "counters": {"media_read": 0, "media_decoded": 0, **progress.counters},
         "branches": {
             branch.name: [
-                {"node": name, **accounts.nodes[branch.name][name]}
+                {"node": name, **accounts.nodes[branch.name][name], **_crowds(accounts, branch.name, name)}
                 for name in branch.node_names()
                 if name in accounts.nodes[branch.name]
             ]
@@ -138,3 +138,9 @@ def _record(
     }
     write_json(plan.out / "report.json", facts)
     write_report(plan.out)
+
+
+def _crowds(accounts: Accounts, branch: str, node: str) -> dict[str, Any]:
+    """What a Select could not compare whole, where there is any."""
+    crowds = accounts.crowds[branch].get(node)
+    return {"crowds": crowds} if crowds else {}

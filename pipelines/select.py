@@ -21,6 +21,7 @@ import polars as pl
 import pyarrow as pa
 
 from curation.operator import Select, digest
+from curation.select.crowds import NOBODY, crowd_facts, crowds_of
 from curation.select.partitioned import PartitionedSelect
 from curation.select.tasks import TaskedSelect
 from pipelines import select_tasks
@@ -57,23 +58,23 @@ def runs_of(select: Select | None, part_names: Sequence[str], select_parts: int)
     return [(f"{number:06d}-{digest(cut)}", cut) for number, cut in enumerate(cuts)] + base
 
 
-def decide_at_once(store: Store, branch: BranchPlan, index: int, part_names: Sequence[str]) -> tuple[int, pl.DataFrame]:
-    """All signatures in this worker; returns how many samples it saw, and as DROPPED those that go."""
+def decide_at_once(
+    store: Store, branch: BranchPlan, index: int, part_names: Sequence[str]
+) -> tuple[int, pl.DataFrame, pl.DataFrame]:
+    """All signatures in this worker; returns how many samples it saw, as DROPPED those that go, and the crowds it met."""
     segment = branch.segments[index]
     assert segment.select is not None
     table = _input(store, branch, index, part_names)
     if segment.relation_id:
         related = _relation(store, segment, table).drop("id", strict=False)
         table = table.join(related, on=["part", "row"], how="left", maintain_order="left")
-    chosen = (
-        segment.select.choose(table.drop("part", "row"))
-        if table.height
-        else table.select("id", duplicate_of=pl.lit(None, pl.String))
-    )
+    chosen, crowds = table.select("id", duplicate_of=pl.lit(None, pl.String)), None
+    if table.height:
+        chosen, crowds = segment.select.choose_and_tell(table.drop("part", "row"))
     places = table.select("part", "row", "id")
     survivors = places.rename({"part": "for_part", "row": "for_row", "id": "duplicate_of"})
     dropped = places.join(chosen, on="id", how="inner").join(survivors, on="duplicate_of", how="left")
-    return table.height, dropped
+    return table.height, dropped, NOBODY if crowds is None else crowds
 
 
 def _relation(store: Store, segment: SegmentPlan, table: pl.DataFrame) -> pl.DataFrame:
@@ -173,18 +174,19 @@ def pair_range(
         if mine.any():
             rows.append(_shared_rows(scan, mine, place, fixed=runs[place].startswith("base-")))
     pairs = pl.DataFrame(schema=PAIR_SCHEMA)
-    crowded = 0
+    crowds = NOBODY
     if rows:
         table = pl.concat(rows)
         first = table.unique("node", keep="any").sort("node")
         members = first["node"].search_sorted(table["node"]).to_numpy().astype(np.int64)
         nodes = _nodes(first)
         found = link(table["key"].to_numpy(), members, nodes, nodes.ranks(), low=select.alike)
-        names, crowded = first["node"].to_numpy(), found.crowded
+        names = first["node"].to_numpy()
+        crowds = crowds_of(first["id"].bin.encode("hex"), found.crowds)
         pairs = replace(found, better=names[found.better], worse=names[found.worse]).table()
     name = pairs_name(runs, number, of)
     path = store.write_table(node, name, pairs)
-    return store.commit(node, name, [path], {"pairs": pairs.height, "crowded": crowded})
+    return store.commit(node, name, [path], {"pairs": pairs.height, "crowds": {select.name: crowd_facts(crowds)}})
 
 
 def decide_by_pairs(
@@ -262,8 +264,10 @@ def _cells(name: str, rows: np.ndarray) -> pl.Series:
     return pl.Series(name, cells, dtype=pl.Binary)
 
 
-def commit_dropped(store: Store, branch: BranchPlan, index: int, seen: int, dropped: pl.DataFrame) -> dict[str, Any]:
-    """Commit who is dropped for whom, and which captions survivors carry; the facts are the node's counts."""
+def commit_dropped(
+    store: Store, branch: BranchPlan, index: int, seen: int, dropped: pl.DataFrame, crowds: pl.DataFrame = NOBODY
+) -> dict[str, Any]:
+    """Commit who is dropped for whom, and which captions survivors carry; the facts are the node's counts, and its crowds."""
     segment = branch.segments[index]
     assert segment.select is not None
     missing = [pl.lit(None, kind).alias(name) for name, kind in DROPPED.items() if name not in dropped.columns]
@@ -275,4 +279,5 @@ def commit_dropped(store: Store, branch: BranchPlan, index: int, seen: int, drop
         paths.append(store.write_table(segment.select_id, "alternates", carried))
     counts = {"seen": seen, "kept": seen - dropped.height, "dropped": {segment.select.VERDICT: dropped.height}}
     nodes = {segment.select.name: counts | {"quarantined": 0}}
-    return store.commit(segment.select_id, "dropped", paths, {"nodes": nodes})
+    told = {segment.select.name: crowd_facts(crowds)}
+    return store.commit(segment.select_id, "dropped", paths, {"nodes": nodes, "crowds": told})

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from curation.operator import digest
+from curation.select.crowds import crowd_facts
 from curation.select.tasks import TaskedSelect, TaskKind
 from pipelines.plan import SegmentPlan
 from pipelines.store import Store
@@ -90,10 +91,10 @@ def gather(store: Store, segment: SegmentPlan, select: TaskedSelect, run: str, t
 
 def meet(store: Store, select: TaskedSelect, tables: Committed, number: int, of: int) -> dict[str, Any]:
     """Candidates of one range."""
-    found, crowded = select.meet(tables, number, of)
+    found, crowds = select.meet(tables, number, of)
     name = range_name("meet", tables.names, number, of)
     path = store.write_table(tables.node, name, found)
-    return store.commit(tables.node, name, [path], {"keys": found.height, "crowded": crowded})
+    return store.commit(tables.node, name, [path], {"keys": found.height, "crowds": {select.name: crowd_facts(crowds)}})
 
 
 def pairs(store: Store, select: TaskedSelect, tables: Committed, number: int, of: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from curation.batch import Batch
 from curation.sample import Sample, SampleError
+from curation.select.crowds import NOBODY
 from curation.select.partitioned import PartitionedSelect
 
 Key = Literal["content", "bytes", "pixels", "text", "caption", "conversation"]
@@ -98,6 +99,10 @@ class ExactDedup(PartitionedSelect):
     def short_side(self) -> int | None:
         """Whole pictures, where their pixels are the key."""
         return 0 if self.by == "pixels" else None
+
+    def choose_and_tell(self, table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """As `choose`; all equal keys are compared, however many."""
+        return self.choose(table), NOBODY
 
     def _key(self, batch: Batch, index: int) -> bytes | None:
         sample = batch.samples[index]

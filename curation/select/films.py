@@ -77,8 +77,11 @@ def still_entries(clips: list[Sequence], *, mirrored: bool) -> StillEntries:
     return entries.with_mirrored() if mirrored else entries
 
 
-def meet_films(entries: StillEntries, *, bits: int, blocks: Blocks, tables: Collection[int]) -> tuple[np.ndarray, int]:
-    """Clips that share a still in some of the tables, int64 [C, 3] (one < other, mirrored), and how many stills were too common.
+def meet_films(
+    entries: StillEntries, *, bits: int, blocks: Blocks, tables: Collection[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clips that share a still in some of the tables, int64 [C, 3] (one < other, mirrored), and crowds, int64 [H, 2]: the best clip and the
+    number of clips of each still that was too common.
 
     Entries may be any subset with all that share a key in these tables.
     """
@@ -96,17 +99,18 @@ def meet_films(entries: StillEntries, *, bits: int, blocks: Blocks, tables: Coll
         others = mirrored[probes[right - len(hashes)]] if flipped else plain[hashes[right]]
         for a in plain[hashes[left]]:
             found.update((min(a, b), max(a, b), flipped) for b in others if a != b)
-    return np.array(sorted(found), np.int64).reshape(-1, 3), common if 0 in tables else 0
+    return np.array(sorted(found), np.int64).reshape(-1, 3), common if 0 in tables else common[:0]
 
 
-def _owners(entries: StillEntries, *, flipped: bool) -> tuple[dict[int, list[int]], int]:
-    """The clips of each hash that is not too common, and how many are."""
+def _owners(entries: StillEntries, *, flipped: bool) -> tuple[dict[int, list[int]], np.ndarray]:
+    """The clips of each hash that is not too common, and the first clip and the number of clips of those that are."""
     mine = entries.take(np.flatnonzero(entries.flipped == flipped))
     owners: dict[int, list[int]] = defaultdict(list)
     for value, clip in zip(mine.values.tolist(), mine.clips.tolist(), strict=True):
         owners[value].append(clip)
     rare = {value: sorted(who) for value, who in owners.items() if len(who) <= COMMON}
-    return rare, len(owners) - len(rare)
+    common = [(min(who), len(who)) for who in owners.values() if len(who) > COMMON]
+    return rare, np.array(sorted(common), np.int64).reshape(-1, 2)
 
 
 def same_films(

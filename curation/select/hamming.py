@@ -46,14 +46,14 @@ class Blocks:
 class NearPairs:
     """Pairs of rows, `left < right`, each once, sorted; `distance` in bits.
 
-    capped: buckets that held more rows than the cap; skipped: pairs that were not compared in them (some of these
-    meet in another table).
+    crowds: int64 [H, 2], first row and size of the buckets that held more rows than the cap; skipped: pairs that were not
+    compared in them (some of these meet in another table).
     """
 
     left: np.ndarray
     right: np.ndarray
     distance: np.ndarray
-    capped: int
+    crowds: np.ndarray
     skipped: int
 
 
@@ -87,16 +87,17 @@ def near_pairs(
     blocks = blocks or plan_blocks(len(hashes), radius)
     masks = np.array(list(blocks.masks()), dtype=np.uint64)
     anchors = len(hashes) if anchors is None else anchors
-    pieces, capped, skipped = [], 0, 0
+    pieces, crowds, skipped = [], [np.empty((0, 2), np.int64)], 0
     for table in range(len(masks)) if tables is None else tables:
         order = np.argsort(hashes & masks[table], kind="stable")
         found, filled, over, left_out = scan_table(
             hashes[order], order, masks, table, np.uint64(radius), anchors, cap, np.empty((1024, 2), np.int64)
         )
         pieces.append(found[:filled].copy())
-        capped, skipped = capped + over, skipped + left_out
+        crowds.append(over)
+        skipped += left_out
     pairs = np.concatenate(pieces) if pieces else np.empty((0, 2), np.int64)
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     left, right = pairs[:, 0], pairs[:, 1]
     distance = np.bitwise_count(hashes[left] ^ hashes[right]).astype(np.uint8)
-    return NearPairs(left=left, right=right, distance=distance, capped=capped, skipped=skipped)
+    return NearPairs(left=left, right=right, distance=distance, crowds=np.concatenate(crowds), skipped=skipped)

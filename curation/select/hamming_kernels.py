@@ -24,10 +24,12 @@ def scan_table(words, order, masks, table, radius, anchors, cap, found):
     one; found: int64 [n, 2] to append to. In a bucket of more than `cap` rows each row meets the first `cap` only.
 
     Returns:
-        `found` (grown where needed), how many rows of it are filled, buckets over the cap, pairs not compared there.
+        `found` (grown where needed), how many rows of it are filled, first row and size of the buckets over the cap, pairs not
+        compared there.
     """
     mask = masks[table]
     filled, capped, skipped = 0, 0, 0
+    crowds = np.empty((len(words) // cap + 1, 2), np.int64)
     begin = 0
     while begin < len(words):
         key = words[begin] & mask
@@ -37,6 +39,7 @@ def scan_table(words, order, masks, table, radius, anchors, cap, found):
         first = end
         if end - begin > cap:
             first = begin + cap
+            crowds[capped, 0], crowds[capped, 1] = order[begin], end - begin
             capped += 1
             skipped += (end - first) * (end - first - 1) // 2
         for i in range(begin, first):
@@ -62,4 +65,4 @@ def scan_table(words, order, masks, table, radius, anchors, cap, found):
                 found[filled, 1] = max(row, order[j])
                 filled += 1
         begin = end
-    return found, filled, capped, skipped
+    return found, filled, crowds[:capped], skipped

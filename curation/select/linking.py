@@ -9,7 +9,7 @@ that partner's survivor. So every dropped sample is alike the one that stands fo
 of samples nor how keys are cut into partitions changes the outcome.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -65,13 +65,14 @@ class Nodes:
 class Pairs:
     """Pairs of samples that are alike, by number: `better` ranks before `worse`.
 
-    similarity: float32, the share of equal bytes of their sketches. crowded: how often a sample found too many leaders.
+    similarity: float32, the share of equal bytes of their sketches. crowds: int64 [H, 2], the best sample and the number of samples
+    of each key under which some were left unpaired because too many lead.
     """
 
     better: np.ndarray
     worse: np.ndarray
     similarity: np.ndarray
-    crowded: int = 0
+    crowds: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int64))
 
     def table(self) -> pl.DataFrame:
         """Each pair once, sorted by the worse one."""
@@ -84,7 +85,7 @@ class Pairs:
         table = pl.concat([piece.table() for piece in pieces]).unique(["better", "worse"])
         return Pairs(
             better=table["better"].to_numpy(), worse=table["worse"].to_numpy(), similarity=table["similarity"].to_numpy(),
-            crowded=sum(piece.crowded for piece in pieces),
+            crowds=np.concatenate([piece.crowds for piece in pieces]),
         )  # fmt: skip
 
 
@@ -107,15 +108,25 @@ def link(keys: np.ndarray, members: np.ndarray, nodes: Nodes, ranks: np.ndarray,
         ranks: of `nodes`. low: least share of equal bytes of two sketches, in [0, 1].
     """
     order = np.lexsort((ranks[members], keys))
-    members = members[order]
+    keys, members = keys[order], members[order]
     leaders = np.full(len(members), -1, dtype=np.int64)
     alike = int(np.ceil(low * nodes.sketches.shape[1]))
-    crowded = _lead(keys[order], members, nodes.sketches, nodes.fixed, alike, leaders)
+    left_out = np.zeros(len(members), dtype=np.bool_)
+    _lead(keys, members, nodes.sketches, nodes.fixed, alike, leaders, left_out)
     found = leaders >= 0
     better, worse = leaders[found], members[found]
     return Pairs(
-        better=better, worse=worse, similarity=similarities(nodes.sketches, better, worse), crowded=int(crowded)
-    )
+        better=better, worse=worse, similarity=similarities(nodes.sketches, better, worse),
+        crowds=_crowds(keys, members, left_out),
+    )  # fmt: skip
+
+
+def _crowds(keys: np.ndarray, members: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+    """As in `Pairs`; keys are sorted, and members of one key best first."""
+    crowded = np.unique(keys[left_out])
+    first = np.searchsorted(keys, crowded)
+    sizes = np.searchsorted(keys, crowded, side="right") - first
+    return np.stack([members[first], sizes], axis=1)
 
 
 def survivors(pairs: Pairs, nodes: Nodes, ranks: np.ndarray, *, low: float) -> np.ndarray:
@@ -146,10 +157,12 @@ def equal_bytes(one, other):
 
 
 @njit(cache=True)
-def _lead(keys, members, sketches, fixed, alike, leaders):
-    """Fill in the leader that each member is paired with, -1 for none; members are sorted by key, then rank."""
+def _lead(keys, members, sketches, fixed, alike, leaders, left_out):
+    """Fill in the leader that each member is paired with, -1 for none, and who can neither be paired nor lead; members are sorted by key,
+    then rank.
+    """
     leading = np.empty(MAX_LEADERS, dtype=np.int64)
-    crowded, count = 0, 0
+    count = 0
     for place in range(members.shape[0]):
         if place == 0 or keys[place] != keys[place - 1]:
             count = 0
@@ -164,8 +177,7 @@ def _lead(keys, members, sketches, fixed, alike, leaders):
             leading[count] = member
             count += 1
         else:
-            crowded += 1
-    return crowded
+            left_out[place] = True
 
 
 @njit(cache=True)

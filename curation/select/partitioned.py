@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from curation.operator import OperatorError, RecipeError, Select, digest
+from curation.select.crowds import crowds_of
 from curation.select.survivors import dropped_table
 
 # What a directory of a base holds beside its tables: the settings that its signatures were taken with.
@@ -99,6 +100,10 @@ class PartitionedSelect(Select):
         return pl.read_parquet(file, columns=["id", *self.COLUMNS], glob=False)
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
+        """See `choose_and_tell`."""
+        return self.choose_and_tell(table)[0]
+
+    def choose_and_tell(self, table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """All of each group but its survivor, sorted by id, with the survivor as `duplicate_of`. At once, in memory.
 
         `similarity` is the share of equal bytes of their sketches.
@@ -118,8 +123,10 @@ class PartitionedSelect(Select):
         for column in range(keys.shape[1]):
             shared = shared_keys(keys[:, column])
             found.append(link(keys[shared, column], shared, nodes, ranks, low=self.alike))
-        stands = survivors(Pairs.concat(found), nodes, ranks, low=self.alike)
-        return dropped_table(nodes.ids, stands, similarities(nodes.sketches, np.arange(len(nodes)), stands))
+        pairs = Pairs.concat(found)
+        stands = survivors(pairs, nodes, ranks, low=self.alike)
+        dropped = dropped_table(nodes.ids, stands, similarities(nodes.sketches, np.arange(len(nodes)), stands))
+        return dropped, crowds_of(nodes.ids, pairs.crowds)
 
     def write_base(self, tables: Iterator[pl.DataFrame], directory: Path) -> int:
         """Keep signatures as a base for later runs; returns how many. Each table has `id` and the signature columns."""

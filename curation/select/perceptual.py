@@ -1,6 +1,5 @@
 """Perceptual dedup: samples whose pictures or clips look the same are one group, and one of them survives."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ import polars as pl
 from curation.batch import Batch
 from curation.media.appearance import SHORT_SIDE
 from curation.select import perceptual_tasks
+from curation.select.crowds import crowds_of
 from curation.select.films import Look, meet_films, still_entries
 from curation.select.hamming import plan_blocks
 from curation.select.looks import Looks
@@ -18,9 +18,6 @@ from curation.select.pictures import Likeness, all_hashes, entries_of, meet
 from curation.select.survivors import rank_samples
 from curation.select.tasks import Tables, TaskedSelect, TaskKind
 from curation.select.views import SCHEMA, signatures
-
-# What a run is told about hashes and buckets beyond the caps.
-CROWDED = "hashes, stills or buckets too common to compare all that share them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +77,7 @@ class PerceptualDedup(TaskedSelect):
         """None: other bounds look at no picture again."""
         return {key: value for key, value in self.settings().items() if key in ("operator", "version")}
 
-    def choose(self, table: pl.DataFrame) -> pl.DataFrame:
+    def choose_and_tell(self, table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """All of each group but its survivor, sorted by id, with the survivor as `duplicate_of`.
 
         `similarity` is the detail of the medium that agrees least; of clips, the share of the shorter one's stills.
@@ -96,10 +93,16 @@ class PerceptualDedup(TaskedSelect):
         blocks = plan_blocks(len(entries) + len(stills), self.bits)
         met = meet(entries, bits=self.bits, blocks=blocks, tables=range(blocks.tables))
         films, common = meet_films(stills, bits=self.bits, blocks=blocks, tables=range(blocks.tables))
-        if met.hubs + common:
-            logging.getLogger(__name__).warning("%s: %d %s", self.name, met.hubs + common, CROWDED)
         pairs = pl.concat([looks.same_pictures(met.candidates, self.likeness()), looks.same_films(films, self.look())])
-        return decide(table["id"], all_media(pairs, table["media"].fill_null(0)))
+        crowds = [
+            crowds_of(table["id"].gather(looks.rows), met.crowds),
+            crowds_of(table["id"].gather(looks.clip_rows), common),
+        ]
+        return decide(table["id"], all_media(pairs, table["media"].fill_null(0))), pl.concat(crowds)
+
+    def choose(self, table: pl.DataFrame) -> pl.DataFrame:
+        """See `choose_and_tell`."""
+        return self.choose_and_tell(table)[0]
 
     def gather(self, table: pl.DataFrame, learned: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], int]:  # noqa: ARG002  nothing is
         """See `perceptual_tasks.gather`."""
@@ -111,7 +114,7 @@ class PerceptualDedup(TaskedSelect):
             return plan_blocks(amount, self.bits).tables * max(1, -(-amount // most))
         return max(1, -(-64 * amount // most))
 
-    def meet(self, tables: Tables, number: int, of: int) -> tuple[pl.DataFrame, int]:
+    def meet(self, tables: Tables, number: int, of: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         """See `perceptual_tasks.meet_range`."""
         return perceptual_tasks.meet_range(self, tables, number, of)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from curation.select.crowds import crowds_of
 from curation.select.films import StillEntries, meet_films, still_entries
 from curation.select.hamming import Blocks, plan_blocks
 from curation.select.looks import Looks
@@ -53,7 +54,7 @@ def num_entries(select: "PerceptualDedup", views: int, stills: int) -> int:
     return (2 if select.mirrored else 1) * (views * num_hashes(select.likeness()) + stills)
 
 
-def meet_range(select: "PerceptualDedup", tables: Tables, number: int, of: int) -> tuple[pl.DataFrame, int]:
+def meet_range(select: "PerceptualDedup", tables: Tables, number: int, of: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Candidates of one range: of a share of the keys of one Hamming table."""
     views, stills = _height(tables, "views"), _height(tables, "stills")
     blocks = plan_blocks(num_entries(select, views, stills), select.bits)
@@ -62,12 +63,12 @@ def meet_range(select: "PerceptualDedup", tables: Tables, number: int, of: int) 
     mask = np.uint64(list(blocks.masks())[table])
     found, hubs = _meet_views(select, tables, blocks, table, (mask, share, shares))
     films, common = _meet_stills(select, tables, blocks, table, (mask, share, shares))
-    return pl.concat([found, films]), hubs + common
+    return pl.concat([found, films]), pl.concat([hubs, common])
 
 
 def _meet_views(
     select: "PerceptualDedup", tables: Tables, blocks: Blocks, table: int, share: tuple[np.uint64, int, int]
-) -> tuple[pl.DataFrame, int]:
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     rows, pieces, begin = [], [], 0
     for run in range(tables.runs):
         views = tables.table("views", run).with_columns(names_of(run, pl.col("node")))
@@ -87,12 +88,13 @@ def _meet_views(
     # As all entries would lie if there were one task: by kind, then best first.
     every = every.take(np.lexsort((every.rows, every.windows, every.mirrored)))
     met = meet(every, bits=select.bits, blocks=blocks, tables=[table])
-    return _table(views[order], met.candidates, film=False), met.hubs
+    views = views[order]
+    return _table(views, met.candidates, film=False), crowds_of(views["id"], met.crowds)
 
 
 def _meet_stills(
     select: "PerceptualDedup", tables: Tables, blocks: Blocks, table: int, share: tuple[np.uint64, int, int]
-) -> tuple[pl.DataFrame, int]:
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     rows, values, flipped = [], [], []
     for run in range(tables.runs):
         stills = tables.table("stills", run).with_columns(names_of(run, pl.col("node")))
@@ -116,7 +118,7 @@ def _meet_stills(
     candidates = np.stack(
         [found[:, 0], found[:, 1], np.full(len(found), -1), found[:, 2], np.zeros(len(found), np.int64)], axis=1
     )
-    return _table(clips, candidates, film=True), common
+    return _table(clips, candidates, film=True), crowds_of(clips["id"], common)
 
 
 def pair_range(select: "PerceptualDedup", tables: Tables, number: int, of: int) -> pl.DataFrame:

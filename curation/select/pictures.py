@@ -67,10 +67,12 @@ class Entries:
 
 @dataclass(frozen=True, kw_only=True)
 class Met:
-    """Candidates int64 [C, 5]: whole view, altered view, window, mirrored, bits; hubs: hashes and buckets too common to compare all."""
+    """Candidates int64 [C, 5]: whole view, altered view, window, mirrored, bits; crowds int64 [H, 2]: the best view and the size of hashes
+    and buckets too common to compare all.
+    """
 
     candidates: np.ndarray
-    hubs: int
+    crowds: np.ndarray
 
 
 def num_hashes(likeness: Likeness) -> int:
@@ -108,12 +110,21 @@ def meet(entries: Entries, *, bits: int, blocks: Blocks, tables: Sequence[int]) 
     left, right = found.left, found.right
     met = [search.rows[left], search.rows[right], search.windows[right], search.mirrored[right], found.distance]
     candidates = [np.stack(met, axis=1).astype(np.int64)]
-    hubs = found.capped
+    crowds = found.crowds
+    crowds[:, 0] = search.rows[crowds[:, 0]]
     if 0 in tables:  # equal hashes share every key: let one table say so
-        hubs += len(np.unique(entries.values[own[followers[:, 0]]]))
+        crowds = np.concatenate([crowds, _hubs(entries, own, followers)])
         followers[:, :2] = entries.rows[own[followers[:, :2]]]
         candidates.append(followers)
-    return Met(candidates=nearest_ways(np.concatenate(candidates)), hubs=hubs)
+    return Met(candidates=nearest_ways(np.concatenate(candidates)), crowds=crowds)
+
+
+def _hubs(entries: Entries, own: np.ndarray, followers: np.ndarray) -> np.ndarray:
+    """Best view and number of views of the hashes that have followers, int64 [H, 2]. own: entries of unaltered views, best first."""
+    hubs = np.unique(entries.values[own[followers[:, 0]]])
+    values, first, counts = np.unique(entries.values[own], return_index=True, return_counts=True)
+    places = np.searchsorted(values, hubs)
+    return np.stack([entries.rows[own[first[places]]], counts[places]], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)

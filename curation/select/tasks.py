@@ -78,8 +78,8 @@ class TaskedSelect(Select):
         """How many tasks of a kind there are, for `amount` keys or candidates, of which one should hold `most`."""
         raise NotImplementedError(f"{self.name} has no ranges, asked for {kind}: {amount} by {most}")
 
-    def meet(self, tables: Tables, number: int, of: int) -> tuple[pl.DataFrame, int]:
-        """Candidates of one range, and how many keys were too common to compare all that share them."""
+    def meet(self, tables: Tables, number: int, of: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Candidates of one range, and the crowds met there, as CROWDS."""
         raise NotImplementedError(f"{self.name} compares where samples meet: {tables.runs} runs, {number} of {of}")
 
     def pairs(self, tables: Tables, number: int, of: int) -> pl.DataFrame:

@@ -48,11 +48,41 @@ def _contaminating(survey: Survey) -> list[str]:
     return found["node"].unique().to_list()
 
 
-def duplicates(survey: Survey, gallery: Gallery, groups: Groups) -> Section | None:
-    """How large groups are, and some of them side by side, with how alike they are."""
-    if not groups:
+def crowds_of(material: Material) -> list[tuple[str, str, int, str, int]]:
+    """What Selects met that too many samples share to compare them all: branch, node, how many such keys, a sample, how many share it."""
+    nodes = [
+        (branch, node) for branch in material.branches for node in material.run.get("branches", {}).get(branch, [])
+    ]
+    return [
+        (branch, node["node"], node["crowds"]["keys"], sample, samples)
+        for branch, node in nodes
+        for sample, samples in node.get("crowds", {}).get("largest", [])
+    ]
+
+
+def _crowds(crowds: list[tuple[str, str, int, str, int]], gallery: Gallery) -> list[Block]:
+    if not crowds:
+        return []
+    look = "Placeholders, test cards, boilerplate: what so many samples share says nothing about any two of them. Drop it by a filter."
+    columns = ("branch", "node", "such keys in all", "best sample", "samples that share it")
+    cards = [
+        gallery.card(gallery.rows[sample], f"{node}: shared by {samples:,}")
+        for _, node, _, sample, samples in crowds
+        if sample in gallery.rows
+    ]
+    return [
+        Table(title="Too common to compare all", look=look, columns=columns, rows=crowds),
+        Cards(title="The best sample of each", cards=cards, folded=True),
+    ]
+
+
+def duplicates(
+    survey: Survey, gallery: Gallery, groups: Groups, crowds: list[tuple[str, str, int, str, int]]
+) -> Section | None:
+    """How large groups are, and some of them side by side, with how alike they are; what was too common to compare all."""
+    if not groups and not crowds:
         return None
-    blocks: list[Block] = [_sizes(survey)]
+    blocks: list[Block] = [_sizes(survey), *_crowds(crowds, gallery)]
     sizes = {(row["node"], row["duplicate_of"]): row["samples"] + 1 for row in survey.groups.iter_rows(named=True)}
     for (node, survivor), members in groups.items():
         if survivor not in gallery.rows:

@@ -48,7 +48,8 @@ def report_sections(material: Material, counted: Survey, gallery: Gallery) -> li
     members = groups.cluster_members(material)
     others = [sample for listed in members.values() for sample in listed]
     pairs = [sample for (_, survivor), group in twins.items() for sample in (survivor, *group)]
-    ids = [*scores.wanted(counted), *texts, *pairs, *others]
+    crowds = groups.crowds_of(material)
+    ids = [*scores.wanted(counted), *texts, *pairs, *others, *(sample for _, _, _, sample, _ in crowds)]
     gallery.load([*ids, *counted.examples["id"].to_list()], before=before)
     sections = [
         overview.card(material, counted),
@@ -58,7 +59,7 @@ def report_sections(material: Material, counted: Survey, gallery: Gallery) -> li
         scores.constant(material, counted),
         scores.relations(material, counted),
         overlap(material, counted, gallery, gallery.thumbnailer),
-        groups.duplicates(counted, gallery, twins),
+        groups.duplicates(counted, gallery, twins, crowds),
         groups.clusters(gallery, members),
         groups.contamination(counted, gallery),
         contents.rewritten(material, gallery, before),

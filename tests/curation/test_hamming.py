@@ -54,8 +54,8 @@ def test_a_bucket_over_the_cap_compares_with_its_first_rows_and_says_so() -> Non
     assert set(zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)) == {
         (i, j) for i in range(4) for j in range(i + 1, 50)
     }
-    assert (pairs.capped, pairs.skipped) == (1, 46 * 45 // 2)
-    assert near_pairs(hashes, radius=0).capped == 0
+    assert (pairs.crowds.tolist(), pairs.skipped) == ([[0, 50]], 46 * 45 // 2)
+    assert len(near_pairs(hashes, radius=0).crowds) == 0
 
 
 @pytest.mark.parametrize("radius", [0, 3, 8])

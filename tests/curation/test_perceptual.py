@@ -131,12 +131,12 @@ def test_samples_of_several_media_match_only_as_a_whole() -> None:
     assert dropped(samples) == {"ab2": "ab"}
 
 
-def test_a_hash_that_is_too_common_still_leaves_one_survivor(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_hash_that_is_too_common_still_leaves_one_survivor_and_is_named_by_it() -> None:
     data = jpeg(photograph(5))
     count = 3 * LEADERS
-    pairs = dropped([sample_of(f"{n:03d}", data) for n in range(count)])
-    assert pairs == {f"{n:03d}": "000" for n in range(1, count)}
-    assert "too common" in caplog.text
+    chosen, crowds = PerceptualDedup().choose_and_tell(table_of([sample_of(f"{n:03d}", data) for n in range(count)]))
+    assert dict(chosen.drop("similarity").iter_rows()) == {f"{n:03d}": "000" for n in range(1, count)}
+    assert crowds.rows() == [("000", count)]
 
 
 def test_no_chain_drops_a_sample_for_one_it_was_never_paired_with() -> None:

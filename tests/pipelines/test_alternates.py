@@ -14,6 +14,7 @@ from run_checks import digests, ledger
 
 from curation.filters import ShortSide
 from curation.select import ExactDedup, PerceptualDedup
+from curation.select.pictures import LEADERS
 from curation.shards import ShardReader, open_dataset
 from curation.sources import ParquetSource
 from pipelines.explain import explain_sample
@@ -102,3 +103,28 @@ def test_where_tasks_are_cut_changes_no_alternate(pictures: Path, plan_of: Calla
     assert "alternates" not in json.dumps(stored(without.out))
     assert not any(stored(without.out).values())
     assert ledger(without.out)["alternates"].fill_null(0).sum() == 0
+
+
+def test_the_report_counts_and_names_what_is_too_common_to_compare_all(
+    plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    rows = {
+        "id": [f"{n}" for n in range(LEADERS + 5)],
+        "image": [picture(1, 96)] * (LEADERS + 4) + [picture(2, 96)],
+        "text": [f"caption {n}" for n in range(LEADERS + 5)],
+    }
+    pl.DataFrame(rows).write_parquet(tmp_path / "pictures.parquet")
+    images = branch("images", ParquetSource(f"{tmp_path}/*.parquet", id="id"), PerceptualDedup())
+    once = plan_of(tmp_path / "once", Recipe(stage="stage1", branches=(images,)), rows=4)
+    for plan in (once, replace(once, out=tmp_path / "tasks", select_parts=2, select_keys=40)):
+        run(plan, workers=0, quiet=True)
+        report = json.loads((plan.out / "report.json").read_text())
+        crowds = report["branches"]["images"][-1]["crowds"]
+        survivor = ledger(plan.out).filter(pl.col("decision") == "kept", pl.col("origin") != f"{LEADERS + 4}")["id"][0]
+        assert crowds == {"keys": 1, "largest": [[survivor, LEADERS + 4]]}
+        (line,) = report["seen"]["Duplicates"]["Too common to compare all"]
+        assert (line["node"], line["best sample"], line["samples that share it"]) == (
+            "PerceptualDedup",
+            survivor,
+            LEADERS + 4,
+        )

@@ -1,6 +1,7 @@
 """Perceptual and semantic dedup and balance in whole runs: the same datasets anywhere; another cut measures nothing again."""
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,39 @@ def _goes_on_where_it_was(plan: Plan) -> None:
         assert digests(plan.out) == wanted
         again = {path for path in markers if path.stat().st_mtime_ns != markers[path]}
         assert again == {path for path in lost if path.parent == folder}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_select_and_resumed_on_ray_gives_the_same_bytes(
+    corpora: Path, plan_of: Callable[..., Plan], tmp_path: Path
+) -> None:
+    plan = plan_of(tmp_path / "out", recipe(corpora), rows=13)
+    whole = replace(plan, out=tmp_path / "want")
+    run(whole, workers=0, quiet=True)
+    plan = replace(plan, select_parts=2, select_keys=900)
+    perceptual, semantic = plan.branches[0].segments[:2]
+    _kill_at_first(plan, perceptual.select_id, "meet", executor="local")
+    _kill_at_first(plan, semantic.relation_id, "pairs", executor="ray")
+    result = run(plan, executor="ray", workers=2, quiet=True)
+    assert not result.nothing_to_do
+    assert digests(plan.out) == digests(whole.out)
+    tables = [ledger(out).sort("id") for out in (plan.out, whole.out)]
+    assert tables[0].equals(tables[1])
+
+
+def _kill_at_first(plan: Plan, node: str, kind: str, *, executor: str) -> None:
+    """Kill the driver of a run, with -9, as soon as one task of a kind is committed. Its workers must notice by themselves."""
+    options = {"executor": executor, "workers": 2, "quiet": True}
+    driver = multiprocessing.get_context("spawn").Process(target=run, args=(plan,), kwargs=options)
+    driver.start()
+    folder = plan.out / "work" / node
+    while not any(folder.glob(f"{kind}-*.json")):
+        driver.join(0.01)
+        assert driver.is_alive(), f"it ended with {driver.exitcode} before it committed any {kind}"
+    driver.kill()
+    driver.join()
+    assert not (plan.out / "manifest.json").exists()
 
 
 @pytest.mark.slow
