@@ -13,6 +13,7 @@ range, or the samples that have a duplicate. Both ways give the same answer.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 
 from curation.operator import Select, digest
+from curation.select.base import BasedSelect
 from curation.select.crowds import NOBODY, crowd_facts, crowds_of
 from curation.select.partitioned import PartitionedSelect
 from curation.select.tasks import TaskedSelect
@@ -53,7 +55,7 @@ def runs_of(select: Select | None, part_names: Sequence[str], select_parts: int)
         return []
     size = max(select_parts, ceil(len(part_names) / MAX_RUNS))
     cuts = [tuple(part_names[first : first + size]) for first in range(0, len(part_names), size)]
-    files = select.base_files() if isinstance(select, PartitionedSelect) else []
+    files = select.base_files() if isinstance(select, BasedSelect) else []
     base = [(f"base-{number:06d}", ()) for number in range(len(files))]
     return [(f"{number:06d}-{digest(cut)}", cut) for number, cut in enumerate(cuts)] + base
 
@@ -94,27 +96,29 @@ def _relation(store: Store, segment: SegmentPlan, table: pl.DataFrame) -> pl.Dat
 def gather_keys(store: Store, branch: BranchPlan, index: int, run: str, part_names: Sequence[str]) -> dict[str, Any]:
     """One run of a branch, or of its Select's base."""
     segment, select = branch.segments[index], branch.segments[index].select
+    base = not part_names
+    if base:
+        assert isinstance(select, BasedSelect)
+        table = select.base_table(select.base_files()[int(run.removeprefix("base-"))])
+        table = table.with_columns(part=pl.lit(""), row=pl.lit(0, pl.Int32))
+    else:
+        table = _input(store, branch, index, part_names)
     if isinstance(select, TaskedSelect):
-        table = _input(store, branch, index, part_names)
         missing = [pl.lit(None, kind).alias(n) for n, kind in select.COLUMNS.items() if n not in table.columns]
-        return select_tasks.gather(store, segment, select, run, table.with_columns(missing))
+        return select_tasks.gather(store, segment, select, run, table.with_columns(missing), base=base)
     assert isinstance(select, PartitionedSelect)
-    if part_names:
-        table = _input(store, branch, index, part_names)
-        return write_run(store, segment.select_id, select, run, table, rows=table.height)
-    table = select.base_table(select.base_files()[int(run.removeprefix("base-"))])
-    table = table.with_columns(part=pl.lit(""), row=pl.lit(0, pl.Int32))
-    return write_run(store, segment.select_id, select, run, table, rows=0)
+    return write_run(store, segment.select_id, select, run, table, rows=0 if base else table.height)
 
 
 def learn(store: Store, branch: BranchPlan, index: int, part_names: Sequence[str]) -> dict[str, Any]:
-    """What all runs of a branch must know, from all its parts, one after the other."""
+    """What all runs of a branch must know, from all its parts and those of a base, one after the other."""
     segment, select = branch.segments[index], branch.segments[index].select
     assert isinstance(select, TaskedSelect)
 
     def parts() -> Iterator[pl.DataFrame]:
         tables = (_input(store, branch, index, [name]) for name in part_names)
-        return (table for table in tables if table.height)
+        base = map(select.base_table, select.base_files()) if isinstance(select, BasedSelect) else ()
+        return (table for table in chain(tables, base) if table.height)
 
     return select_tasks.learn(store, segment, select, parts)
 

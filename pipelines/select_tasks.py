@@ -80,13 +80,15 @@ def learn(
     return store.commit(node, "learned", [path], {"learned": learned.height})
 
 
-def gather(store: Store, segment: SegmentPlan, select: TaskedSelect, run: str, table: pl.DataFrame) -> dict[str, Any]:
-    """The tables of a run."""
+def gather(
+    store: Store, segment: SegmentPlan, select: TaskedSelect, run: str, table: pl.DataFrame, *, base: bool
+) -> dict[str, Any]:
+    """The tables of a run. base: these are no samples of the branch."""
     node = node_of(segment)
     learned = store.read_table(node, "learned") if "learn" in select.TASKS else pl.DataFrame()
-    tables, keys = select.gather(table, learned)
+    tables, keys = select.gather(table, learned, base=base)
     paths = [store.write_table(node, f"{name}-{run}", each, row_group_size=ROWS) for name, each in tables.items()]
-    return store.commit(node, f"keys-{run}", paths, {"rows": table.height, "keys": keys})
+    return store.commit(node, f"keys-{run}", paths, {"rows": 0 if base else table.height, "keys": keys})
 
 
 def meet(store: Store, select: TaskedSelect, tables: Committed, number: int, of: int) -> dict[str, Any]:

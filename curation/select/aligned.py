@@ -30,7 +30,11 @@ def aligned_detail(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> np
 
 def align(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Where the right pictures show what the left ones do, float32 [N, 4]; as `aligned_detail`."""
-    return _align(left.astype(np.float32), right.astype(np.float32), start.astype(np.float32))
+    pieces = [
+        _align(*(each[i : i + _PAIRS].astype(np.float32) for each in (left, right, start)))
+        for i in range(0, len(left), _PAIRS)
+    ]
+    return np.concatenate(pieces) if pieces else np.empty((0, 4), np.float32)
 
 
 def _detail(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -94,7 +94,13 @@ class ClusterBalance(TaskedSelect):
         """The clusters."""
         return learn_clusters(parts, lambda _: self.clusters, self.seed, self.name)
 
-    def gather(self, table: pl.DataFrame, learned: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], int]:
+    def gather(
+        self,
+        table: pl.DataFrame,
+        learned: pl.DataFrame,
+        *,
+        base: bool = False,  # noqa: ARG002  there is none
+    ) -> tuple[dict[str, pl.DataFrame], int]:
         """`nodes` with the cluster of each sample, and what chooses within it."""
         check_score(table, self.best, self.name)
         rows, vectors = vectors_of(table, self.name)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,13 +81,7 @@ class ExactDedup(PartitionedSelect):
         """
         from curation.select.equal_keys import best_of_equal
 
-        scores = pl.Series("score", self.scores(table))
-        table = table.select("id", *self.COLUMNS).with_columns(scores).drop_nulls(self.COLUMNS)
-        if self.base:  # nothing ranks before the base
-            table = table.with_columns(pl.col("score").clip(upper_bound=sys.float_info.max))
-        for file in self.base_files():
-            base = self.base_table(file).with_columns(score=pl.lit(float("inf")))
-            table = pl.concat([base.select(table.columns), table])
+        table = self.with_base(table).drop_nulls(self.COLUMNS)
         high, low = (table[half].to_numpy() for half in self.COLUMNS)
         stands = best_of_equal(high, low, table["score"].to_numpy(), table["id"])
         gone = np.flatnonzero(stands != np.arange(len(table)))

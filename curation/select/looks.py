@@ -36,7 +36,7 @@ class Looks:
         # What has fine views and is not plain is tiny: its thumbnail is made up, and says as little.
         tiny = np.array([view in fine for view in keep.tolist()], bool) & (share < GRAPHIC)
         self.views = Views(
-            thumbnails=views["thumbnail"][keep], framed=framed[keep], plain=(share >= plain) | tiny,
+            thumbnails=views["thumbnail"][keep], colours=views["colours"][keep], framed=framed[keep], plain=(share >= plain) | tiny,
             fine={at: fine[view] for at, view in enumerate(keep.tolist()) if view in fine},
         )  # fmt: skip
         names = np.unique(of_still)

@@ -12,7 +12,13 @@ _ROWS, _COLUMNS = 4096, 4096
 
 
 def nearest_before(
-    vectors: np.ndarray, ranks: np.ndarray, clusters: Clusters, *, visited: int, floor: float = 0.0
+    vectors: np.ndarray,
+    ranks: np.ndarray,
+    clusters: Clusters,
+    *,
+    visited: int,
+    floor: float = 0.0,
+    fixed: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cosine and row of the most similar vector of lower rank: float32 [N] (-1 = none was compared), int64 [N] (-1).
 
@@ -24,6 +30,7 @@ def nearest_before(
         vectors: float16 or float32 [N, D], unit length but for rounding; may be memory-mapped.
         ranks: int64 [N], distinct; only what is ranked before counts (0 = best).
         floor: the lowest cosine that is of interest; lower ones may be missed or come out too low.
+        fixed: bool [N], vectors that are ranked before all others and are not asked about.
     """
     from curation.select.neighbour_kernels import group_rows
 
@@ -35,14 +42,26 @@ def nearest_before(
     for cluster in range(len(clusters)):
         own = members[begins[cluster] : begins[cluster + 1]]
         visitors = [order[starts[cluster] : starts[cluster + 1]] for order, starts in guests]
-        compare(vectors, own, np.sort(np.concatenate([own, *visitors])), ranks, best, parent)
+        compare(vectors, own, np.sort(np.concatenate([own, *visitors])), ranks, best, parent, fixed)
     return best, parent
 
 
 def compare(
+    vectors: np.ndarray, own: np.ndarray, others: np.ndarray, ranks: np.ndarray, best: np.ndarray, parent: np.ndarray,
+    fixed: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Compare a cluster's own vectors with all that visit it; `best` and `parent`, as of `nearest_before`, are changed in place."""
+    if fixed is None or not fixed.any():
+        _compare(vectors, own, others, ranks, best, parent)
+        return
+    asked, known = own[~fixed[own]], own[fixed[own]]  # two that are not asked about need not be compared
+    _compare(vectors, asked, others, ranks, best, parent)
+    _compare(vectors, known, others[~fixed[others]], ranks, best, parent)
+
+
+def _compare(
     vectors: np.ndarray, own: np.ndarray, others: np.ndarray, ranks: np.ndarray, best: np.ndarray, parent: np.ndarray
 ) -> None:
-    """Compare a cluster's own vectors with all that visit it; `best` and `parent`, as of `nearest_before`, are changed in place."""
     from curation.select.neighbour_kernels import take_best
 
     for begin in range(0, len(own), _COLUMNS):

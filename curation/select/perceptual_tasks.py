@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from curation.select.base import num_of_base, of_base
 from curation.select.crowds import crowds_of
 from curation.select.films import StillEntries, meet_films, still_entries
 from curation.select.hamming import Blocks, plan_blocks
 from curation.select.looks import Looks
 from curation.select.media_pairs import MEDIA_PAIRS, all_media, decide, media_pairs
 from curation.select.pictures import Entries, all_hashes, entries_of, meet, nearest_ways, num_hashes
-from curation.select.survivors import check_score
 from curation.select.tasks import Tables, named, names_of, with_places
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ _WORST = float("-inf")
 
 
 def gather(select: "PerceptualDedup", table: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], int]:
-    """Tables of a run: `nodes`; `views` with a row per view and its hashes; `stills` with one per different still of a clip."""
-    check_score(table, select.best, select.name)
-    scores = {"score": pl.lit(0.0) if select.best is None else _number(select.best), "size": _number("size")}
-    columns = ["id", "part", "row", "media", "views", "stills", "graphics", *scores]
-    nodes = table.with_columns(**scores).with_columns(pl.col("media").fill_null(0)).select(columns)
+    """Tables of a run whose samples have a `score`: `nodes`; `views` with a row per view and its hashes; `stills` with one per different
+    still of a clip.
+    """
+    columns = ["id", "part", "row", "media", "views", "stills", "graphics", "score", "size"]
+    size = pl.col("size").cast(pl.Float64).fill_nan(_WORST).fill_null(_WORST)
+    nodes = table.with_columns(size, pl.col("media").fill_null(0)).select(columns)
     looks = Looks(nodes, busy=select.busy, plain=select.plain)
     hashes = all_hashes(looks.hashes, looks.views.thumbnails, select.likeness())
     views = _of(nodes, looks.rows).with_columns(
@@ -127,7 +128,7 @@ def pair_range(select: "PerceptualDedup", tables: Tables, number: int, of: int) 
     wanted = pl.col("share").is_between(pl.lit(low, pl.UInt64), pl.lit(high, pl.UInt64))
     candidates = pl.concat([scan.filter(wanted) for scan in tables.ranges()]).collect()
     nodes = np.unique(np.concatenate([candidates["left"].to_numpy(), candidates["right"].to_numpy()]))
-    samples = select.ranked(named(tables, nodes), best="score")
+    samples = select.ranked(named(tables, nodes))
     looks = Looks(samples, busy=select.busy, plain=select.plain)
     pictures, films = candidates.filter(~pl.col("film")), candidates.filter("film")
     columns = _placed(samples, looks.rows, pictures)
@@ -143,16 +144,13 @@ def decide_samples(select: "PerceptualDedup", tables: Tables) -> pl.DataFrame:
     """Who is dropped, from all pairs; holds the samples that have one."""
     pairs = pl.concat([scan.select(*MEDIA_PAIRS) for scan in tables.ranges()]).collect()
     nodes = np.unique(np.concatenate([pairs["left"].to_numpy(), pairs["right"].to_numpy()]))
-    samples = select.ranked(named(tables, nodes, ["id", "part", "row", "media", "score", "size"]), best="score")
+    samples = select.ranked(named(tables, nodes, ["id", "part", "row", "media", "score", "size"]))
     rank_of = np.argsort(samples["node"].to_numpy())
     left, right = (rank_of[np.searchsorted(nodes, pairs[side].to_numpy())] for side in ("left", "right"))
     medium = pairs["medium"].to_numpy()
     placed = media_pairs(left, medium, right, medium, pairs["similarity"].to_numpy())
-    return with_places(decide(samples["id"], all_media(placed, samples["media"])), samples)
-
-
-def _number(name: str) -> pl.Expr:
-    return pl.col(name).cast(pl.Float64).fill_nan(_WORST).fill_null(_WORST)
+    same = all_media(placed, samples["media"]).filter(pl.col("right") >= num_of_base(samples))
+    return with_places(decide(samples["id"], same), samples)
 
 
 def _of(nodes: pl.DataFrame, rows: np.ndarray) -> pl.DataFrame:
@@ -201,7 +199,8 @@ def _table(rows: pl.DataFrame, candidates: np.ndarray, *, film: bool) -> pl.Data
         "bits": candidates[:, 4],
     }, schema=CANDIDATES, strict=False)  # fmt: skip
     useful = (left["node"] != right["node"]) & (left["medium"] == right["medium"]) & (left["media"] == right["media"])
-    return found.filter(useful).sort("share")
+    new = ~(of_base(left["score"]) & of_base(right["score"]))
+    return found.filter(useful & new).sort("share")
 
 
 def _placed(samples: pl.DataFrame, rows: np.ndarray, candidates: pl.DataFrame) -> np.ndarray:

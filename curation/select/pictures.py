@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from curation.select.aligned import align, aligned_detail
+from curation.select.colours import colour_apart
 from curation.select.dct_hash import MIRROR, WHOLE, Window, hash_thumbnails, plain_share
 from curation.select.fine import most_different, pixels_of
 from curation.select.hamming import Blocks, near_pairs
@@ -30,7 +31,7 @@ class Likeness:
     bits: Hamming distance of hashes to be looked at. detail: correlation of detail after alignment, at least.
     plain_detail: the same for pictures with large plain areas (charts, pages, logos), which differ in little, and for
     two pictures taken with their borders, which agree in these. plain: share of plain cells from which that holds.
-    fine: levels by which their fine views may differ at most.
+    fine: levels by which their fine views may differ at most. colour: levels by which the colour of a cell may.
     mirrored, cropped: whether those copies are looked for.
     """
 
@@ -39,6 +40,7 @@ class Likeness:
     plain_detail: float
     plain: float
     fine: float
+    colour: float
     mirrored: bool
     cropped: bool
 
@@ -132,12 +134,14 @@ class Views:
     """What verifying knows of N views.
 
     thumbnails: uint8 [N, S, S]. framed: bool [N], this view includes a border. plain: bool [N], the picture has large plain areas or
-    fewer pixels than a thumbnail. fine: deflated fine views of those that have them.
+    fewer pixels than a thumbnail. colours: uint8 [N, K, K, 2]; None: they are not compared. fine: deflated fine views of those that
+    have them.
     """
 
     thumbnails: np.ndarray
     framed: np.ndarray
     plain: np.ndarray
+    colours: np.ndarray | None = None
     fine: Mapping[int, bytes] = field(default_factory=dict)
 
 
@@ -151,15 +155,32 @@ def verify(views: Views, candidates: np.ndarray, likeness: Likeness) -> tuple[np
     plain = views.plain[candidates[:, :2]].any(axis=1)
     # A plain picture says little, and two borders agree in themselves.
     strictly = plain | views.framed[candidates[:, :2]].all(axis=1)
-    same = detail >= np.where(strictly, likeness.plain_detail, likeness.detail)
-    for number in np.flatnonzero(same & plain):
-        one, other, _, mirrored, _ = candidates[number].tolist()
-        if one in views.fine and other in views.fine:
-            placement = align(left[[number]], right[[number]], start[[number]])[0]
-            theirs = pixels_of(views.fine[other])
-            theirs = theirs[:, ::-1] if mirrored else theirs
-            same[number] = most_different(pixels_of(views.fine[one]), theirs, placement) <= likeness.fine
+    likely = np.flatnonzero(detail >= np.where(strictly, likeness.plain_detail, likeness.detail))
+    placement = align(left[likely], right[likely], start[likely])
+    if views.colours is not None:
+        alike = _coloured_alike(views.colours, candidates[likely], placement, likeness.colour)
+        likely, placement = likely[alike], placement[alike]
+    fine = [
+        not plain[number] or _finely_alike(views.fine, candidates[number], place, likeness.fine)
+        for number, place in zip(likely, placement, strict=True)
+    ]
+    same = likely[np.array(fine, bool)]
     return candidates[same], detail[same]
+
+
+def _coloured_alike(colours: np.ndarray, pairs: np.ndarray, placement: np.ndarray, most: float) -> np.ndarray:
+    theirs = colours[pairs[:, 1]]
+    theirs = np.where((pairs[:, 3] == 1)[:, None, None, None], theirs[:, :, ::-1], theirs)
+    return colour_apart(colours[pairs[:, 0]], theirs, placement) <= most
+
+
+def _finely_alike(fine: Mapping[int, bytes], pair: np.ndarray, placement: np.ndarray, most: float) -> bool:
+    one, other, _, mirrored, _ = pair.tolist()
+    if one not in fine or other not in fine:
+        return True
+    theirs = pixels_of(fine[other])
+    theirs = theirs[:, ::-1] if mirrored else theirs
+    return most_different(pixels_of(fine[one]), theirs, placement) <= most
 
 
 def _leaders(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

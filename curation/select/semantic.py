@@ -11,6 +11,7 @@ import polars as pl
 from curation.batch import Batch
 from curation.operator import RecipeError
 from curation.select import semantic_tasks
+from curation.select.base import BasedSelect, of_base
 from curation.select.embedding_columns import (
     EMBEDDING_SCHEMA,
     Embed,
@@ -28,12 +29,13 @@ _DIGITS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticDedup(TaskedSelect):
+class SemanticDedup(TaskedSelect, BasedSelect):
     """Drops samples whose embedding has a cosine of at least `cosine` with that of a better sample.
 
     For every sample the most similar better one is found once (`semantic_similarity`, in [-1, 1], and `semantic_parent`,
     its id) and stored, so that the cut is a bound: another cut compares nothing again. Better means: higher `best`,
-    then smaller id. A dropped sample names the first survivor on the way from parent to parent.
+    then smaller id; all of a `base` is better, and never dropped. A dropped sample names the first survivor on the way from parent
+    to parent.
 
     embed: what gives the vectors. cosine: its scale belongs to the encoder. clusters: None = by the number of samples.
     visited: a sample is compared within so many of the nearest clusters at most; more find more, and cost more. floor:
@@ -48,7 +50,6 @@ class SemanticDedup(TaskedSelect):
     clusters: int | None = None
     visited: int = 4
     floor: float = 0.9
-    best: str | None = None
     seed: int = 0
 
     TASKS: ClassVar[tuple[TaskKind, ...]] = ("learn", "keys", "pairs")
@@ -77,18 +78,21 @@ class SemanticDedup(TaskedSelect):
         Raises:
             OperatorError: the table has no score named `best`, or vectors of several encoders.
         """
-        rows, vectors = vectors_of(table, self.name)
+        rows, vectors = vectors_of(self.with_base(table), self.name)
+        fixed = of_base(rows["score"]).to_numpy()
         similarity, parent = np.empty(0), np.empty(0, np.int64)
         if len(rows):
-            ranks = rank_samples(rows, self.best, who=self.name)
+            ranks = rank_samples(rows, "score", who=self.name)
             clusters = clusters_of(rows["id"], vectors, self.clusters or default_clusters(len(rows)), self.seed)
-            similarity, parent = nearest_before(vectors, ranks, clusters, visited=self.visited, floor=self.floor)
+            similarity, parent = nearest_before(
+                vectors, ranks, clusters, visited=self.visited, floor=self.floor, fixed=fixed
+            )
         known = parent >= 0
         found = pl.DataFrame({
             "id": rows["id"],
             "semantic_similarity": pl.Series(np.round(similarity.astype(np.float64), _DIGITS)).set(pl.Series(~known), None),
             "semantic_parent": rows["id"].gather(np.maximum(parent, 0)).set(pl.Series(~known), None),
-        })  # fmt: skip
+        }).filter(pl.Series(~fixed, dtype=pl.Boolean))  # fmt: skip
         return table.select("id").join(found, on="id", how="left", maintain_order="left")
 
     def choose(self, table: pl.DataFrame) -> pl.DataFrame:
@@ -100,20 +104,28 @@ class SemanticDedup(TaskedSelect):
         if "semantic_parent" not in table.columns:
             table = table.select("id").join(self.relate(table), on="id", how="left", maintain_order="left")
         rows = table.sort("id")
-        row_of = {sample: row for row, sample in enumerate(rows["id"].to_list())}
-        stands = np.full(len(rows), -1, np.int64)
         dropped = rows.with_row_index("row").filter(pl.col("semantic_similarity") >= self.cosine)
-        for row, parent in dropped.select("row", "semantic_parent").iter_rows():
-            stands[row] = row_of[parent]
-        return dropped_table(rows["id"], _to_survivors(stands), rows["semantic_similarity"].to_numpy())
+        # Of a base are those that are no rows of the table, and a sample's own twin.
+        known = pl.col("semantic_parent").is_in(rows["id"].implode()) & (pl.col("semantic_parent") != pl.col("id"))
+        outside = dropped.filter(~known)["semantic_parent"].unique().sort()
+        row_of = {sample: row for row, sample in enumerate(rows["id"].to_list())}
+        place_of = {sample: len(rows) + place for place, sample in enumerate(outside.to_list())}
+        stands = np.full(len(rows) + len(outside), -1, np.int64)
+        for row, sample, parent in dropped.select("row", "id", "semantic_parent").iter_rows():
+            stands[row] = place_of[parent] if parent == sample or parent not in row_of else row_of[parent]
+        return dropped_table(
+            pl.concat([rows["id"], outside]), _to_survivors(stands), rows["semantic_similarity"].to_numpy()
+        )
 
     def learn(self, parts: Callable[[], Iterable[pl.DataFrame]]) -> pl.DataFrame:
         """The clusters."""
         return learn_clusters(parts, lambda count: self.clusters or default_clusters(count), self.seed, self.name)
 
-    def gather(self, table: pl.DataFrame, learned: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], int]:
+    def gather(
+        self, table: pl.DataFrame, learned: pl.DataFrame, *, base: bool = False
+    ) -> tuple[dict[str, pl.DataFrame], int]:
         """See `semantic_tasks.gather`."""
-        return semantic_tasks.gather(self, table, learned)
+        return semantic_tasks.gather(self, self.scored(table, base=base), learned)
 
     def num_ranges(self, kind: TaskKind, amount: int, most: int) -> int:  # noqa: ARG002  there is but one
         """Ranges of clusters; a key carries a vector of some 1 kB."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from curation.select.base import of_base
 from curation.select.embedding_columns import clusters_from_table, vectors_of
 from curation.select.neighbours import compare, visited_clusters
-from curation.select.survivors import check_score
 from curation.select.tasks import RUN_BITS, Tables, with_places
 
 if TYPE_CHECKING:
@@ -19,14 +19,13 @@ KEYS = {
 }  # fmt: skip
 # A sample, the most similar better one in a range of clusters, and what ranks that.
 NEAREST = {"node": pl.Int64, "similarity": pl.Float32, "parent": pl.String, "score": pl.Float64}
-_WORST = float("-inf")
 
 
 def gather(select: "SemanticDedup", table: pl.DataFrame, learned: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], int]:
-    """Tables of a run: `nodes`, and `keys` with a row for each cluster that a vector is compared in, sorted by it."""
-    check_score(table, select.best, select.name)
-    best = pl.lit(0.0) if select.best is None else pl.col(select.best).cast(pl.Float64)
-    table = table.with_columns(score=best.fill_nan(_WORST).fill_null(_WORST)).with_row_index("node")
+    """Tables of a run whose samples have a `score`: `nodes`, and `keys` with a row for each cluster that a vector is compared in, sorted
+    by it.
+    """
+    table = table.with_row_index("node")
     nodes = table.select("id", "part", "row")
     rows, vectors = vectors_of(table, select.name)
     clusters = clusters_from_table(learned)
@@ -61,7 +60,8 @@ def _in_cluster(select: "SemanticDedup", rows: pl.DataFrame) -> pl.DataFrame:
     ranks = np.empty(len(rows), np.int64)
     ranks[order] = np.arange(len(rows))
     best, parent = np.full(len(rows), -1, np.float32), np.full(len(rows), -1, np.int64)
-    compare(vectors, np.flatnonzero(rows["own"].to_numpy()), np.arange(len(rows)), ranks, best, parent)
+    fixed = of_base(rows["score"]).to_numpy()
+    compare(vectors, np.flatnonzero(rows["own"].to_numpy()), np.arange(len(rows)), ranks, best, parent, fixed)
     known = np.flatnonzero(parent >= 0)
     parents = rows[parent[known]].select(parent="id", score="score")
     return rows[known].select("node").with_columns(similarity=pl.Series(best[known])).hstack(parents).select(*NEAREST)
@@ -74,9 +74,11 @@ def _nearest(found: pl.DataFrame) -> pl.DataFrame:
 
 
 def related(tables: Tables, digits: int) -> Iterator[pl.DataFrame]:
-    """Run by run what `relate` says of its samples, and where they stand."""
+    """Run by run what `relate` says of its samples, and where they stand; nothing of those of a base."""
     for run in range(tables.runs):
-        nodes = tables.table("nodes", run).with_row_index("place")
+        nodes = tables.table("nodes", run).with_row_index("place").filter(pl.col("part") != "")
+        if nodes.is_empty():
+            continue
         name = (pl.lit(run << RUN_BITS, pl.Int64) + pl.col("place").cast(pl.Int64)).alias("node")
         mine = pl.col("node").is_between(run << RUN_BITS, (run + 1 << RUN_BITS) - 1)
         found = _nearest(pl.concat([scan.filter(mine).collect() for scan in tables.ranges()]))

@@ -55,7 +55,7 @@ class Tables(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskedSelect(Select):
-    """A Select that can decide in tasks."""
+    """A Select that can decide in tasks. What is of a base (see curation.select.base) has "" for its part."""
 
     # The kinds of tasks before the decision, in order.
     TASKS: ClassVar[tuple[TaskKind, ...]]
@@ -67,11 +67,14 @@ class TaskedSelect(Select):
         raise NotImplementedError(f"{self.name} learns nothing")
 
     @abstractmethod
-    def gather(self, table: pl.DataFrame, learned: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], int]:
+    def gather(
+        self, table: pl.DataFrame, learned: pl.DataFrame, *, base: bool = False
+    ) -> tuple[dict[str, pl.DataFrame], int]:
         """The tables of a run, and how many keys they hold. `nodes` has a row per sample, `id`, `part` and `row` among its columns.
 
         Args:
-            table: what `choose` gets, of the run's samples, and `part` and `row`. learned: what `learn` returned; empty without it.
+            table: what `choose` gets, of the run's samples, and `part` and `row`. learned: what `learn` returned; empty without it. base:
+                these are of a base: no scores are known of them.
         """
 
     def num_ranges(self, kind: TaskKind, amount: int, most: int) -> int:
@@ -113,7 +116,9 @@ def names_of(run: int, places: pl.Expr) -> pl.Expr:
 
 
 def with_places(chosen: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
-    """What `choose` returned, with the places of both samples. places: id, part and row of all of them."""
-    survivors = places.select(duplicate_of="id", for_part="part", for_row="row")
-    dropped = chosen.join(places.select("id", "part", "row"), on="id", how="left", maintain_order="left")
+    """What `choose` returned, with the places of both samples. places: id, part and row of all of them; a base may hold the same ids."""
+    survivors = places.sort("part").unique("id", keep="first", maintain_order=True)
+    survivors = survivors.select(duplicate_of="id", for_part="part", for_row="row")
+    own = places.filter(pl.col("part") != "").select("id", "part", "row")
+    dropped = chosen.join(own, on="id", how="left", maintain_order="left")
     return dropped.join(survivors, on="duplicate_of", how="left", maintain_order="left")

@@ -12,13 +12,16 @@ from curation.batch import Batch
 from curation.media.appearance import SHORT_SIDE
 from curation.media.stills import grey_stills
 from curation.sample import SampleError
+from curation.select.colours import CELLS, colours
 from curation.select.dct_hash import SIDE, busy_share, hash_thumbnails, inside_border, thumbnail
 from curation.select.fine import is_graphic, pack_fine
 
 # Stills per second of a clip, and at most so many of them (20 minutes).
 STILL_RATE, MAX_STILLS = 4.0, 4800
 
-VIEW = np.dtype([("medium", "<u2"), ("hash", "<u8"), ("thumbnail", "u1", (SIDE, SIDE))])
+VIEW = np.dtype([
+    ("medium", "<u2"), ("hash", "<u8"), ("thumbnail", "u1", (SIDE, SIDE)), ("colours", "u1", (CELLS, CELLS, 2)),
+])  # fmt: skip
 STILL = np.dtype([("medium", "<u2"), ("time", "<f4"), ("hash", "<u8"), ("busy", "<f4")])
 SCHEMA: dict[str, type[pl.DataType]] = {
     "media": pl.UInt16,
@@ -66,8 +69,10 @@ def _signature(batch: Batch, index: int) -> tuple[int | None, bytes | None, byte
 def picture_views(pixels: np.ndarray, number: int = 0) -> np.ndarray:
     """Records of VIEW of RGB uint8 pixels: the whole picture, then what lies inside its border, if it has one."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    thumbnails = np.stack([thumbnail(grey[t:b, s:e]) for t, b, s, e in _bounds(grey)])
-    return _views(number, thumbnails)
+    bounds = _bounds(grey)
+    records = _views(number, np.stack([thumbnail(grey[t:b, s:e]) for t, b, s, e in bounds]))
+    records["colours"] = [colours(pixels[t:b, s:e]) for t, b, s, e in bounds]
+    return records
 
 
 def fine_views(pixels: np.ndarray, views: np.ndarray, *, first: int = 0) -> bytes:

@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from pictures import clip, film, jpeg, photograph, sample_of
 
 from curation.batch import Batch
 from curation.select import ClusterBalance, PerceptualDedup, SemanticDedup
+from curation.select.base import BasedSelect
 from curation.select.kmeans import unit
 from curation.select.pictures import LEADERS
 from curation.select.tasks import TaskedSelect
@@ -50,11 +52,15 @@ class Memory:
 def in_tasks(select: TaskedSelect, table: pl.DataFrame, *, rows: int, most: int) -> tuple[pl.DataFrame, int]:
     """What is dropped, by tasks over runs of so many rows and ranges of so many keys; and how many range tasks there were."""
     parts = [table[at : at + rows] for at in range(0, len(table), rows)]
-    learned = select.learn(lambda: parts) if "learn" in select.TASKS else pl.DataFrame()
+    base = [select.base_table(file) for file in select.base_files()] if isinstance(select, BasedSelect) else []
+    learned = select.learn(lambda: [*parts, *base]) if "learn" in select.TASKS else pl.DataFrame()
     gathered = []
     for number, part in enumerate(parts):
         placed = part.with_columns(part=pl.lit(f"{number}"), row=pl.int_range(len(part), dtype=pl.Int32))
         gathered.append(select.gather(placed, learned))
+    for part in base:
+        placed = part.with_columns(part=pl.lit(""), row=pl.lit(0, pl.Int32))
+        gathered.append(select.gather(placed, learned, base=True))
     memory = Memory([tables for tables, _ in gathered], learned, [], pl.DataFrame())
     amount, tasks = sum(keys for _, keys in gathered), 0
     for kind in [kind for kind in select.TASKS if kind in ("meet", "pairs")]:
@@ -72,7 +78,7 @@ def in_tasks(select: TaskedSelect, table: pl.DataFrame, *, rows: int, most: int)
         "part", "row", "id", "for_part", "for_row", "duplicate_of"
     ).iter_rows():
         assert places[part, row] == i
-        assert other is None or places[for_part, for_row] == other
+        assert not for_part or places[for_part, for_row] == other
     return dropped, tasks
 
 
@@ -164,3 +170,29 @@ def test_nothing_to_compare_passes(vectors: pl.DataFrame, looks: pl.DataFrame) -
         assert in_tasks(select, bare, rows=200, most=10)[0].is_empty()
     blind = looks.with_columns(views=pl.lit(None, pl.Binary), stills=pl.lit(None, pl.Binary))
     assert in_tasks(PerceptualDedup(), blind, rows=20, most=10)[0].is_empty()
+
+
+@pytest.mark.parametrize("kind", ["perceptual", "semantic"])
+def test_later_samples_are_held_against_a_base_which_loses_none(
+    looks: pl.DataFrame, vectors: pl.DataFrame, tmp_path: Path, kind: str
+) -> None:
+    perceptual = kind == "perceptual"
+    table = (looks if perceptual else vectors).sort("id").sample(fraction=1, shuffle=True, seed=4)
+    first: PerceptualDedup | SemanticDedup = PerceptualDedup(best="Score")
+    first = first if perceptual else SemanticDedup(embed=Written(), cosine=0.95, clusters=12, visited=12, best="Score")
+    earlier, later = table[: len(table) // 2], table[len(table) // 2 :]
+    kept = earlier.join(first.choose(earlier), on="id", how="anti")
+    again = pl.concat([later, kept[:5]])  # some come a second time
+    cuts = (kept[at : at + 40] for at in range(0, len(kept), 40))
+    assert first.write_base(cuts, tmp_path / "base") > 20
+    select = replace(first, base=str(tmp_path / "base"))
+    once = select.choose(again)
+    dropped, _ = in_tasks(select, again, rows=50, most=900)
+    assert dropped.select(once.columns).sort("id").equals(once)
+    assert set(first.comparable(kept[:5])["id"]) <= set(once["id"])
+    stands = set(once["duplicate_of"])
+    assert stands & set(kept["id"])
+    assert stands & set(later["id"])
+    # Who is left of the later ones is like none of the base, nor one another.
+    left = again.join(once, on="id", how="anti")
+    assert select.choose(left).is_empty()

@@ -21,6 +21,7 @@ from pipelines.explain import explain_sample
 from pipelines.plan import Plan
 from pipelines.recipe import Recipe, branch
 from pipelines.run import run
+from pipelines.signatures import write_signatures
 
 # Of one picture a small file three times and a large one twice, and another picture.
 CAPTIONS = {
@@ -128,3 +129,33 @@ def test_the_report_counts_and_names_what_is_too_common_to_compare_all(
             survivor,
             LEADERS + 4,
         )
+
+
+@pytest.mark.parametrize("parts", [1, 1000])
+def test_later_pictures_are_held_against_a_base(
+    pictures: Path, plan_of: Callable[..., Plan], tmp_path: Path, parts: int
+) -> None:
+    first = plan_of(tmp_path / "first", recipe(pictures), rows=2)
+    run(first, workers=0, quiet=True)
+    kept = ledger(first.out).filter(pl.col("decision") == "kept")
+    assert write_signatures(first, "images", "PerceptualDedup", tmp_path / "base") == kept.height == 2
+    later = {
+        "id": ["old", "new", "new again"],
+        "image": [picture(1, 480), picture(3, 96), picture(3, 120)],
+        "text": ["a", "b", "c"],
+    }
+    (tmp_path / "later").mkdir()
+    pl.DataFrame(later).write_parquet(tmp_path / "later" / "pictures.parquet")
+    images = branch(
+        "images", ParquetSource(f"{tmp_path}/later/*.parquet", id="id"), PerceptualDedup(base=str(tmp_path / "base"))
+    )
+    plan = replace(
+        plan_of(tmp_path / "second", Recipe(stage="stage1", branches=(images,)), rows=1),
+        select_parts=parts,
+        select_keys=9,
+    )
+    run(plan, workers=0, quiet=True)
+    rows = {row["origin"]: row for row in ledger(plan.out).to_dicts()}
+    assert rows["old"]["duplicate_of"] == kept.filter(pl.col("origin").str.starts_with("l"))["id"][0]
+    assert rows["new"]["duplicate_of"] == rows["new again"]["id"]
+    assert rows["new again"]["decision"] == "kept"
