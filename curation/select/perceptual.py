@@ -52,10 +52,10 @@ class PerceptualDedup(TaskedSelect, BasedSelect):
 
     bits: int = 8
     detail: float = 0.88
-    plain_detail: float = 0.99
+    plain_detail: float = 0.995
     plain: float = 0.33
-    fine: float = 18.0
-    colour: float = 24.0
+    fine: float = 20.0
+    colour: float = 20.0
     busy: float = 0.1
     mirrored: bool = True
     cropped: bool = True

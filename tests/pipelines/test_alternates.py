@@ -117,7 +117,7 @@ def test_the_report_counts_and_names_what_is_too_common_to_compare_all(
     pl.DataFrame(rows).write_parquet(tmp_path / "pictures.parquet")
     images = branch("images", ParquetSource(f"{tmp_path}/*.parquet", id="id"), PerceptualDedup())
     once = plan_of(tmp_path / "once", Recipe(stage="stage1", branches=(images,)), rows=4)
-    for plan in (once, replace(once, out=tmp_path / "tasks", select_parts=2, select_keys=40)):
+    for plan in (once, replace(once, out=tmp_path / "tasks", select_parts=2, select_keys=2000)):
         run(plan, workers=0, quiet=True)
         report = json.loads((plan.out / "report.json").read_text())
         crowds = report["branches"]["images"][-1]["crowds"]
@@ -152,7 +152,7 @@ def test_later_pictures_are_held_against_a_base(
     plan = replace(
         plan_of(tmp_path / "second", Recipe(stage="stage1", branches=(images,)), rows=1),
         select_parts=parts,
-        select_keys=9,
+        select_keys=100,
     )
     run(plan, workers=0, quiet=True)
     rows = {row["origin"]: row for row in ledger(plan.out).to_dicts()}
