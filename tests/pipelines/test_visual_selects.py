@@ -87,9 +87,7 @@ def test_killed_in_the_middle_of_a_select_and_resumed_on_ray_gives_the_same_byte
     whole = replace(plan, out=tmp_path / "want")
     run(whole, workers=0, quiet=True)
     plan = replace(plan, select_parts=2, select_keys=900)
-    perceptual, semantic = plan.branches[0].segments[:2]
-    _kill_at_first(plan, perceptual.select_id, "meet", executor="local")
-    _kill_at_first(plan, semantic.relation_id, "pairs", executor="ray")
+    _kill_at_first(plan, plan.branches[0].segments[0].select_id, "meet")
     result = run(plan, executor="ray", workers=2, quiet=True)
     assert not result.nothing_to_do
     assert digests(plan.out) == digests(whole.out)
@@ -97,9 +95,9 @@ def test_killed_in_the_middle_of_a_select_and_resumed_on_ray_gives_the_same_byte
     assert tables[0].equals(tables[1])
 
 
-def _kill_at_first(plan: Plan, node: str, kind: str, *, executor: str) -> None:
+def _kill_at_first(plan: Plan, node: str, kind: str) -> None:
     """Kill the driver of a run, with -9, as soon as one task of a kind is committed. Its workers must notice by themselves."""
-    options = {"executor": executor, "workers": 2, "quiet": True}
+    options = {"workers": 2, "quiet": True}
     driver = multiprocessing.get_context("spawn").Process(target=run, args=(plan,), kwargs=options)
     driver.start()
     folder = plan.out / "work" / node
