@@ -55,7 +55,7 @@ class PerceptualDedup(TaskedSelect, BasedSelect):
     plain_detail: float = 0.995
     plain: float = 0.33
     fine: float = 20.0
-    colour: float = 20.0
+    colour: float = 24.0
     busy: float = 0.1
     mirrored: bool = True
     cropped: bool = True

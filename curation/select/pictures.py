@@ -152,7 +152,7 @@ def verify(views: Views, candidates: np.ndarray, likeness: Likeness) -> tuple[np
     """
     left, right, start = _posed(views.thumbnails, candidates)
     detail = aligned_detail(left, right, start)
-    plain = views.plain[candidates[:, :2]].any(axis=1)
+    plain: np.ndarray = views.plain[candidates[:, :2]].any(axis=1)
     # A plain picture says little, and two borders agree in themselves.
     strictly = plain | views.framed[candidates[:, :2]].all(axis=1)
     likely = np.flatnonzero(detail >= np.where(strictly, likeness.plain_detail, likeness.detail))
@@ -161,8 +161,8 @@ def verify(views: Views, candidates: np.ndarray, likeness: Likeness) -> tuple[np
         alike = _coloured_alike(views.colours, candidates[likely], placement, likeness.colour)
         likely, placement = likely[alike], placement[alike]
     fine = [
-        not plain[number] or _finely_alike(views.fine, candidates[number], place, likeness.fine)
-        for number, place in zip(likely, placement, strict=True)
+        not plain[likely[at]] or _finely_alike(views.fine, candidates[likely[at]], placement[at], likeness.fine)
+        for at in range(len(likely))
     ]
     same = likely[np.array(fine, bool)]
     return candidates[same], detail[same]
