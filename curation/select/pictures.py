@@ -152,7 +152,7 @@ def verify(views: Views, candidates: np.ndarray, likeness: Likeness) -> tuple[np
     """
     left, right, start = _posed(views.thumbnails, candidates)
     detail = aligned_detail(left, right, start)
-    plain: np.ndarray = views.plain[candidates[:, :2]].any(axis=1)
+    plain = views.plain[candidates[:, 0]] | views.plain[candidates[:, 1]]
     # A plain picture says little, and two borders agree in themselves.
     strictly = plain | views.framed[candidates[:, :2]].all(axis=1)
     likely = np.flatnonzero(detail >= np.where(strictly, likeness.plain_detail, likeness.detail))
