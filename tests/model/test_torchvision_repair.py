@@ -21,6 +21,7 @@ VideoLlama3VideoProcessor()
 """
 
 
+@pytest.mark.slow
 def test_imports_work_after_the_repair_and_a_second_one_changes_nothing() -> None:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-W", "error", "-c", CODE]

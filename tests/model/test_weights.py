@@ -130,6 +130,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_hub_ids_are_found_in_the_local_cache(tmp_path: Path) -> None:
     model, repository = new_model(), tmp_path / "models--someone--small-model"
     model.save_pretrained(repository / "snapshots" / ("a" * 40))

@@ -93,6 +93,7 @@ def test_counts_that_differ_from_the_index_are_refused(tmp_path: Path) -> None:
         all_packs(reader_of(write_dataset(tmp_path, [lying])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_shard_that_goes_missing_or_short_is_refused(tmp_path: Path, workers: int) -> None:
     reader = reader_of(write_dataset(tmp_path, [text_sample(n) for n in range(20)]))

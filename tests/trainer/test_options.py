@@ -141,6 +141,7 @@ def test_merged_additions_give_the_same_states() -> None:
     torch.testing.assert_close(layer(x), apart)
 
 
+@pytest.mark.slow
 def test_the_averaged_weights_are_what_is_handed_over(mixed: Path, tmp_path: Path) -> None:
     decay = 0.5
     run = settings(mixed, tmp_path, save_every=1, keep=9, changes={**SMALL, "average": decay})
@@ -190,6 +191,7 @@ def test_milestones_stay(mixed: Path, tmp_path: Path) -> None:
     assert kept == ["step_3", "step_5", "step_6", "step_7"]  # the last two that are none, and the milestones
 
 
+@pytest.mark.slow
 def test_a_step_holds_the_tokens_or_samples_asked_for(mixed: Path, tmp_path: Path) -> None:
     for name, column, wanted in (("step_tokens", "tokens", 1000), ("step_samples", "samples", 16)):
         changes = {"pack_tokens": 256, "pack_patches": 512, name: wanted}
@@ -235,6 +237,7 @@ def test_the_vision_encoder_of_another_checkpoint_is_taken_over_and_nothing_else
         adopt_vision(narrow, tmp_path)
 
 
+@pytest.mark.slow
 def test_stage_1_starts_from_a_plain_language_model_and_an_encoder(mixed: Path, tmp_path: Path) -> None:
     repair_torchvision()
     from transformers import Qwen2Config, Qwen2ForCausalLM

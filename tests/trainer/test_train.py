@@ -41,6 +41,7 @@ def losses(out: Path) -> list[tuple[int, float, float]]:
     return [(line["step"], line["loss"], line["grad_norm"]) for line in metrics(out)]
 
 
+@pytest.mark.slow
 def test_a_stage_learns_the_colours_it_is_shown_and_hands_over(tmp_path: Path) -> None:
     shards = write_dataset(tmp_path / "shards", [colour_sample(n) for n in range(64)])
     train(settings(shards, tmp_path / "one", stage="stage1", steps=4, changes={**SMALL, "step_packs": 1}))
@@ -92,6 +93,7 @@ def test_metrics_have_one_line_per_step_with_every_field(mixed: Path, tmp_path: 
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
+@pytest.mark.slow
 def test_a_run_resumed_from_its_middle_gives_the_same_losses_bit_by_bit(mixed: Path, tmp_path: Path) -> None:
     stretches = {**SMALL, "stretch": 40}  # three of an epoch
     epochs = settings(mixed, tmp_path / "whole", steps=16, save_every=6, keep=9, changes=stretches)
@@ -105,6 +107,7 @@ def test_a_run_resumed_from_its_middle_gives_the_same_losses_bit_by_bit(mixed: P
     assert read_progress(tmp_path / "whole" / "checkpoints" / "step_16").epoch >= 1
 
 
+@pytest.mark.slow
 def test_old_checkpoints_go_and_a_finished_run_does_nothing(mixed: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / ".step_99.tmp").mkdir(parents=True)  # of a run that was killed while it saved
     train(settings(mixed, tmp_path, save_every=1, keep=2))
@@ -237,6 +240,7 @@ def test_a_run_asked_to_stop_saves_and_says_how_to_go_on(mixed: Path, tmp_path: 
     assert read_progress(step).step == len(metrics(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_deleted_between_two_steps_stops_the_run_and_costs_nothing(mixed: Path, tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     shutil.copytree(mixed, shards)
