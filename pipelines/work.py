@@ -29,7 +29,16 @@ from pipelines.mixture import choose, lay_into_shards, realised
 from pipelines.passes import Pass, kept_before
 from pipelines.plan import BranchPlan, Plan
 from pipelines.recipe import ONE_CPU, Placement, load_module
-from pipelines.select import commit_dropped, decide_at_once, decide_by_pairs, gather_keys, learn, pair_range, pairs_name
+from pipelines.select import (
+    NOBODY,
+    commit_dropped,
+    decide_at_once,
+    decide_by_pairs,
+    gather_keys,
+    learn,
+    pair_range,
+    pairs_name,
+)
 from pipelines.select_tasks import Committed, node_of, range_name
 from pipelines.settle import settle
 from pipelines.shard import write_shard
@@ -175,15 +184,16 @@ class Worker:
             return facts | {"reused": True}
         assert segment.select is not None
         guard.at(segment.select.name, 0, 0)
+        crowds = NOBODY
         if task.of and isinstance(segment.select, TaskedSelect):
             last = segment.select.TASKS[-1]
             tables = Committed(store=self.store, node=node_of(segment), names=task.parts, before=last, of=task.of)
-            decided = select_tasks.decide(self.store, segment, segment.select, tables)
+            seen, dropped = select_tasks.decide(self.store, segment, segment.select, tables)
         elif task.of and isinstance(segment.select, PartitionedSelect):
-            decided = decide_by_pairs(self.store, segment.select_id, segment.select, task.parts, task.of)
+            seen, dropped = decide_by_pairs(self.store, segment.select_id, segment.select, task.parts, task.of)
         else:
-            decided = decide_at_once(self.store, branch, task.segment, task.parts)
-        return commit_dropped(self.store, branch, task.segment, *decided)
+            seen, dropped, crowds = decide_at_once(self.store, branch, task.segment, task.parts)
+        return commit_dropped(self.store, branch, task.segment, seen, dropped, crowds)
 
     def _mixture(self, task: Task, guard: Guard) -> dict[str, Any]:  # noqa: ARG002  nothing here can hang on a sample
         if facts := self.store.done(self.plan_id, "chosen"):
