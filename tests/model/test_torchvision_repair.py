@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CODE = """
 from model.torchvision_repair import repair_torchvision
 repair_torchvision()
