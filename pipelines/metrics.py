@@ -57,7 +57,7 @@ class Metrics:
             fates = {
                 "kept": counts["kept"],
                 "dropped": sum(counts["dropped"].values()),
-                "failed": counts["quarantined"],
+                "quarantined": counts["quarantined"],
             }
             for fate, number in fates.items():
                 _add(self._samples, number, at | {"fate": fate})

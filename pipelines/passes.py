@@ -85,14 +85,12 @@ class Pass:
 
     def run(self) -> dict[str, Any]:
         """Do it, check the failures, commit; returns the facts."""
-        keep = self.store.work / self.branch.source_id / f"{self.part_name}.kept"
         copying = self._copies_ahead()
         try:
             with PassCopies(self.store, self.branch.source_id, self.part_name) as copies:
                 for rows, samples in self._batches():
                     # The batch is held by no name here: its bytes are gone before the next is read. A video may have hundreds of megabytes.
-                    kept = self._through(rows, Batch(samples, counters=self.counters, beat=self.guard.beat, keep=keep,
-                        short_sides=self.segment.short_sides))  # fmt: skip
+                    kept = self._through(rows, self._batch(samples))
                     if copying:
                         copies.add(kept)
                     if self._suspect(rows[0]):
@@ -102,6 +100,10 @@ class Pass:
         for name, counts in self.counts.items():
             self._check_failures(name, counts)
         return self._commit()
+
+    def _batch(self, samples: Sequence[Sample]) -> Batch:
+        keep, sides = self.store.work / self.branch.source_id / f"{self.part_name}.kept", self.segment.short_sides
+        return Batch(samples, counters=self.counters, beat=self.guard.beat, keep=keep, short_sides=sides)
 
     def _batches(self) -> Iterator[tuple[list[int], list[Sample]]]:
         if not self.suspects:

@@ -14,9 +14,8 @@ def boxes(mask):
         int64 [n, 5]: first column, first row, columns, rows and set pixels of each, in no particular order.
     """
     runs = np.empty((64, 2), np.int64)  # first column, and the first one after it
-    groups = np.empty(
-        (64, 5), np.int64
-    )  # first column and row, the first ones after them, pixels; of a run, then of all it leads
+    # First column and row, the first ones after them, pixels: of a run, then of all that it leads.
+    groups = np.empty((64, 5), np.int64)
     leaders = np.empty(64, np.int64)
     above = count = 0
     for row in range(len(mask)):

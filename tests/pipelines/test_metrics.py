@@ -62,7 +62,7 @@ def test_a_pass_counts_its_samples_failures_and_bytes_by_branch_and_node(
         == read
     )
     assert told["vl3_bytes", "images", "ParquetSource"] > 100 * read
-    assert told["vl3_samples", "texts", "JsonlSource", "failed"] == 1
+    assert told["vl3_samples", "texts", "JsonlSource", "quarantined"] == 1
     assert told["vl3_samples", "texts", "Words", "dropped"] == 1
     assert told["vl3_tasks", "pass", "images", "done"] == 1
 
