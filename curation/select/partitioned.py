@@ -61,13 +61,10 @@ class PartitionedSelect(BasedSelect):
 
         `similarity` is the share of equal bytes of their sketches.
         """
-        return self._at_once(table)[0]
+        return self.choose_and_tell(table)[0]
 
     def choose_and_tell(self, table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """As `choose`, and the keys under which too many samples are unlike one another."""
-        return self._at_once(table)
-
-    def _at_once(self, table: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         from curation.select.linking import Nodes, Pairs, link, shared_keys, similarities, survivors
 
         table = table.drop_nulls(self.COLUMNS)

@@ -114,7 +114,7 @@ class PerceptualDedup(TaskedSelect, BasedSelect):
     def gather(
         self,
         table: pl.DataFrame,
-        learned: pl.DataFrame,  # noqa: ARG002  nothing is
+        learned: pl.DataFrame,  # noqa: ARG002  nothing is learned beforehand
         *,
         base: bool = False,
     ) -> tuple[dict[str, pl.DataFrame], int]:
