@@ -20,7 +20,11 @@ def boxes(mask):
     above = count = 0
     for row in range(len(mask)):
         begin = count
-        for first, end in _runs(mask[row]):
+        line, first, end = mask[row], 0, 0
+        while True:
+            first, end = _next_run(line, end)
+            if first == end:
+                break
             if count == len(runs):
                 runs, groups = np.concatenate((runs, runs)), np.concatenate((groups, groups))
                 leaders = np.concatenate((leaders, leaders))
@@ -41,15 +45,18 @@ def boxes(mask):
 
 
 @njit(cache=True)
-def _runs(line):
-    at, size = 0, len(line)
-    while at < size:
-        if line[at]:
-            first = at
-            while at < size and line[at]:
-                at += 1
-            yield first, at
+def _next_run(line, at):
+    """First column of the next run of set pixels, and the one after it; the same where there is none.
+
+    No generator: of one, numba's cache loses the code when a second process compiles its caller.
+    """
+    size = len(line)
+    while at < size and not line[at]:
         at += 1
+    first = at
+    while at < size and line[at]:
+        at += 1
+    return first, at
 
 
 @njit(cache=True)
