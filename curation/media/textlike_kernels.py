@@ -4,19 +4,39 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)
 def boxes(mask):
     """What hangs together, side by side or one above the other, in mask [H, W].
 
-    The same as `cv2.connectedComponentsWithStats`, which takes thrice as long: here runs of set pixels are joined, not pixels.
+    The same as `cv2.connectedComponentsWithStats`, which takes thrice as long: here runs of set pixels are joined, not pixels. Only loops
+    are compiled: what numpy does once a picture takes seconds to compile.
 
     Returns:
         int64 [n, 5]: first column, first row, columns, rows and set pixels of each, in no particular order.
     """
-    runs = np.empty((64, 2), np.int64)  # first column, and the first one after it
+    count = _num_runs(mask)
     # First column and row, the first ones after them, pixels: of a run, then of all that it leads.
-    groups = np.empty((64, 5), np.int64)
-    leaders = np.empty(64, np.int64)
+    groups, leaders = np.empty((count, 5), np.int64), np.empty(count, np.int64)
+    _join_all(mask, np.empty((count, 2), np.int64), groups, leaders)
+    found = groups[leaders == np.arange(count)]
+    found[:, 2:4] -= found[:, :2]
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _num_runs(mask):
+    count = 0
+    for row in range(mask.shape[0]):
+        before = False
+        for column in range(mask.shape[1]):
+            here = mask[row, column] != 0
+            count += here and not before
+            before = here
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _join_all(mask, runs, groups, leaders):
+    """Fill in all runs (first column, and the first one after it), groups and leaders."""
     above = count = 0
     for row in range(len(mask)):
         begin = count
@@ -25,9 +45,6 @@ def boxes(mask):
             first, end = _next_run(line, end)
             if first == end:
                 break
-            if count == len(runs):
-                runs, groups = np.concatenate((runs, runs)), np.concatenate((groups, groups))
-                leaders = np.concatenate((leaders, leaders))
             runs[count, 0], runs[count, 1], leaders[count] = first, end, count
             groups[count, 0], groups[count, 1], groups[count, 2], groups[count, 3] = first, row, end, row + 1
             groups[count, 4] = end - first
@@ -39,9 +56,6 @@ def boxes(mask):
                 _join(leaders, groups, other, count)
             count += 1
         above = begin
-    found = groups[:count][leaders[:count] == np.arange(count)]
-    found[:, 2:4] -= found[:, :2]
-    return found
 
 
 @njit(cache=True)
