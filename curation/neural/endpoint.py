@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -106,7 +107,9 @@ class EndpointCaptioner:
                 done.put((number, error))
                 raise
 
-        for number in range(len(requests)):
+        # A next one is asked when the caller has taken an answer: never more than `window` are paid for and not yet kept.
+        numbers = iter(range(len(requests)))
+        for number in islice(numbers, self.spec.window):
             self._threads.submit(work, number)
         try:
             left = len(requests)
@@ -123,6 +126,8 @@ class EndpointCaptioner:
                 elif not isinstance(answer, SampleError):
                     raise answer
                 yield number, answer
+                for number in islice(numbers, 1):
+                    self._threads.submit(work, number)
         finally:
             stop.set()
 

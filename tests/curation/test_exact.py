@@ -62,7 +62,7 @@ def test_survivors_equal_those_of_a_dictionary_in_any_order(
     assert dict(chosen.select("id", "duplicate_of").iter_rows()) == by_hand(table, best)
     assert chosen.sort("id").equals(ExactDedup(best=best).choose(table[order]).sort("id"))
     # The way that is taken in partitions agrees.
-    assert PartitionedSelect.choose(ExactDedup(best=best), table).equals(chosen.sort("id"))
+    assert PartitionedSelect.choose_and_tell(ExactDedup(best=best), table)[0].equals(chosen.sort("id"))
     assert chosen.schema == {"id": pl.String, "duplicate_of": pl.String, "similarity": pl.Float64}
 
 
