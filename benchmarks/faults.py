@@ -109,7 +109,8 @@ def driver_killed(out: Path, want: str, options: argparse.Namespace, *, tasks: i
     draw, deaths = random.Random(options.seed), []
     for number in range(options.kills):
         done = tasks_done(out).total()
-        moment = done + draw.random() * (tasks - done) / (options.kills - number)
+        # One share of the work more than kills: the last life has something left to do.
+        moment = done + draw.random() * (tasks - done) / (options.kills + 1 - number)
         born, known, starting = time.time(), begins(out), draw.random() < 0.2
         process = curate(f"{CORPUS}:recipe", options.data, out, options)
         while process.poll() is None and not starting and (begins(out) == known or tasks_done(out).total() < moment):

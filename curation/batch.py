@@ -5,18 +5,19 @@ small enough that its decoded pixels fit in memory; batches are cut from a part 
 depends on scheduling.
 """
 
+import io
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import polars as pl
 
 from curation.media.decode import decode_image, reduction
-from curation.media.read import read_reference
+from curation.media.read import LONG_BYTES, open_reference, read_reference
 from curation.media.video import VideoScan, scan_video
 from curation.sample import Media, Sample, SampleError
 from curation.uris import is_remote
@@ -84,6 +85,7 @@ class Batch:
         self._pixels: dict[tuple[str, int, int], np.ndarray] = {}
         self._scans: dict[tuple[str, int], VideoScan] = {}
         self._bytes: dict[tuple[str, int], bytes] = {}
+        self._clips: dict[tuple[str, int], BinaryIO] = {}
         self._shared: dict[str, pl.DataFrame] = {}
 
     def __len__(self) -> int:
@@ -156,6 +158,22 @@ class Batch:
         self.beat(max(item.size, _frame_bytes(item)))
         return self._bytes[key]
 
+    def clip(self, index: int, medium: int) -> BinaryIO:
+        """Encoded bytes of one video as a seekable file; a long one is read where it lies, never in memory whole.
+
+        Raises:
+            SampleError: they cannot be read.
+        """
+        item, key = self.samples[index].media[medium], (self.samples[index].id, medium)
+        if item.data is not None or item.reference is None or item.size <= LONG_BYTES:
+            return io.BytesIO(self.encoded(index, medium))
+        if key not in self._clips:
+            self.counters["media_read"] += 1
+            self.beat(reading_bytes(item))
+            self._clips[key] = open_reference(item.reference)
+        self.beat(max(item.size, _frame_bytes(item)))
+        return self._clips[key]
+
     def pixels(self, index: int, medium: int, *, short_side: int = 0) -> np.ndarray:
         """Decoded image, uint8 [rows, columns, 3], RGB, upright; decoded once per size.
 
@@ -194,7 +212,7 @@ class Batch:
         known = self._scans.get(key)
         if known is None or (thorough and not known.thorough):
             self.counters["media_decoded"] += 1
-            self._scans[key] = scan_video(self.encoded(index, medium), thorough=thorough)
+            self._scans[key] = scan_video(self.clip(index, medium), thorough=thorough)
         return self._scans[key]
 
     def measure_each(self, measure: Callable[[int], float | None]) -> pl.Series:
@@ -231,7 +249,7 @@ class Batch:
             keep=self.keep,
             short_sides=self.short_sides,
         )
-        part._pixels, part._scans, part._bytes = self._pixels, self._scans, self._bytes
+        part._pixels, part._scans, part._bytes, part._clips = self._pixels, self._scans, self._bytes, self._clips
         if all(samples[i] is self.samples[i] for i in indices):
             part._shared = {name: table[indices] for name, table in self._shared.items()}
         return part

@@ -73,7 +73,7 @@ class TokenCounter:
         media = batch.samples[index].media
         last = last_time(turns)
         clips = {
-            rank: open_video(batch.encoded(index, rank), f"video {rank}", self.rules, last)
+            rank: open_video(batch.clip(index, rank), f"video {rank}", self.rules, last)
             for rank, medium in enumerate(media)
             if medium.kind == "video"
         }

@@ -5,7 +5,7 @@ Dropped samples may never have been decoded before, so a decoder that hangs or d
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from curation.sample import Reference, SampleError
 from pipelines.apart import Apart, LostError
@@ -43,19 +43,19 @@ class Thumbnailer(Apart):
 def make_thumbnail(reference: Reference, kind: str, side: int, frames: int) -> Thumbnail:
     """A thumbnail in this process; errors of the sample become its `error`."""
     from curation.media.decode import decode_image
-    from curation.media.read import read_reference
+    from curation.media.read import open_reference, read_reference
     from model.packets import MediaError
 
     try:
-        data = read_reference(reference)
         if kind == "video":
-            return _strip(data, side, frames)
-        return Thumbnail(pictures=(_jpeg(decode_image(data), side),))
+            with open_reference(reference) as file:
+                return _strip(file, side, frames)
+        return Thumbnail(pictures=(_jpeg(decode_image(read_reference(reference)), side),))
     except (SampleError, MediaError, MemoryError) as error:
         return Thumbnail(error=str(error) or type(error).__name__)
 
 
-def _strip(data: bytes, side: int, frames: int) -> Thumbnail:
+def _strip(data: BinaryIO, side: int, frames: int) -> Thumbnail:
     import numpy as np
 
     from model.frames import decode_frames, plan_frames

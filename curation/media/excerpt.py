@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from curation.media.video import MAX_PACKETS, open_video
+from curation.media.video import MAX_PACKETS, Clip, open_video
 from curation.sample import Reference, SampleError
 
 # Member of a reference to an excerpt: "clip:copy:1500-4000:98304:name.mp4": from 1.5 s to 4 s, packets copied, of a clip of
@@ -38,8 +38,8 @@ def clip_reference(reference: Reference) -> Reference:
     return replace(reference, member=member, size=size)
 
 
-def read_excerpt(data: bytes, reference: Reference) -> bytes:
-    """The excerpt that the reference names, of the clip's bytes.
+def read_excerpt(data: Clip, reference: Reference) -> bytes:
+    """The excerpt that the reference names, of the clip.
 
     Raises:
         SampleError: the clip does not open, or holds no frame of that stretch.
@@ -48,7 +48,7 @@ def read_excerpt(data: bytes, reference: Reference) -> bytes:
     return cut_clip(data, begin=begin, end=end, way=way)
 
 
-def cut_clip(data: bytes, *, begin: int, end: int, way: Way) -> bytes:
+def cut_clip(data: Clip, *, begin: int, end: int, way: Way) -> bytes:
     """The picture of a clip from `begin` to `end` (thousandths of a second, both included) as MP4 or Matroska, without sound.
 
     "copy" copies packets, from the first key frame of the stretch up to the first packet beyond it, so that no frame of
@@ -75,7 +75,7 @@ def cut_clip(data: bytes, *, begin: int, end: int, way: Way) -> bytes:
         return buffer.getvalue()
 
 
-def key_times(data: bytes) -> list[float]:
+def key_times(data: Clip) -> list[float]:
     """Times of the key frames of a clip, in seconds; nothing is decoded.
 
     Raises:

@@ -14,6 +14,9 @@ DEMUXERS = {
 }  # fmt: skip
 IMAGES = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif")
 
+# So much of the beginning tells.
+HEAD_BYTES = 512
+
 _PREFIXES = (
     (b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF87a", "gif"), (b"GIF89a", "gif"), (b"BM", "bmp"),
     (b"II*\0", "tiff"), (b"MM\0*", "tiff"), (b"FLV\x01", "flv"), (b"\0\0\x01\xba", "mpegps"), (b"OggS", "ogg"),
@@ -49,7 +52,7 @@ def sniff(data: bytes) -> str:
         return "mov"
     if data[:1] == b"\x47" and data[188:189] == b"\x47" and data[376:377] == b"\x47":
         return "mpegts"
-    return _sniff_text(data[:512].lstrip().lower())
+    return _sniff_text(data[:HEAD_BYTES].lstrip().lower())
 
 
 def _sniff_text(start: bytes) -> str:

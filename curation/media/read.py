@@ -1,24 +1,30 @@
 """Read: encoded bytes in place, from ranges of files and cells of Parquet columns."""
 
+import io
 import os
 import stat
+import tempfile
 import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from itertools import accumulate
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.media.limits import check_bytes
 from curation.media.pages import PAGE, page_reference, render_page
+from curation.media.window import window
 from curation.sample import Reference, SampleError
 from curation.uris import is_remote, local_path, open_uri, read_uri, stat_uri
 
 COLUMN = "column:"
 COLUMN_BYTES = 64 << 20  # of row groups at hand, in each worker; one that is larger is at hand by itself
+# A longer clip is not held in memory: it is decoded from a file, an object of a store from a temporary one.
+LONG_BYTES = 16 << 20
 
 
 def read_reference(reference: Reference) -> bytes:
@@ -37,11 +43,18 @@ def read_reference(reference: Reference) -> bytes:
     if reference.member.startswith("clip:"):
         from curation.media.excerpt import clip_reference, read_excerpt  # PyAV takes 0.1 s to import
 
-        return read_excerpt(read_reference(clip_reference(reference)), reference)
-    try:
+        return read_excerpt(open_reference(clip_reference(reference)), reference)
+    with _explained(reference):
         if not reference.addressable:
             return _read_cell(reference)
         return _read_remote(reference) if is_remote(reference.uri) else _read_local(reference)
+
+
+@contextmanager
+def _explained(reference: Reference) -> Iterator[None]:
+    """What goes wrong in reading it, as an error of the sample."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise SampleError(f"{_place(reference)}: no such file: put it there or correct the path") from error
     except (OSError, pa.ArrowException) as error:
@@ -58,6 +71,45 @@ def read_references(references: Iterable[Reference]) -> Iterator[bytes]:
     return map(read_reference, references)
 
 
+def open_reference(reference: Reference) -> BinaryIO:
+    """The encoded bytes a reference names, as a seekable file.
+
+    What is longer than LONG_BYTES is never in memory whole: a range of a file is read where it lies, of an object a
+    temporary file is made. What no ranged read returns (Parquet cells, pages, excerpts) comes from memory.
+
+    Raises:
+        SampleError: as `read_reference`. OSError: there is no room for the temporary file.
+    """
+    if not reference.addressable or 0 < reference.size <= LONG_BYTES:
+        return io.BytesIO(read_reference(reference))
+    return _fetched(reference) if is_remote(reference.uri) else _open_local(reference)
+
+
+def _open_local(reference: Reference) -> BinaryIO:
+    with _explained(reference), ExitStack() as undo:
+        file = undo.enter_context(_regular_file(reference))
+        there = os.fstat(file.fileno()).st_size
+        size = _wanted(reference, there)
+        _check_whole(reference, min(size, max(0, there - reference.offset)), size)
+        undo.pop_all()  # it stays open
+        return window(file, reference.offset, size)
+
+
+def _fetched(reference: Reference) -> BinaryIO:
+    with _explained(reference):
+        size = _wanted(reference, 0 if reference.size else stat_uri(reference.uri)[0])
+    with ExitStack() as undo:
+        file = undo.enter_context(tempfile.TemporaryFile())
+        for at in range(0, size, LONG_BYTES):
+            with _explained(reference):
+                piece = read_uri(reference.uri, reference.offset + at, min(LONG_BYTES, size - at))
+            file.write(piece)
+        _check_whole(reference, file.tell(), size)
+        file.seek(0)
+        undo.pop_all()  # it stays open
+        return file
+
+
 def _place(reference: Reference) -> str:
     if not reference.addressable:
         return f"{reference.uri} row {reference.offset:,} of {reference.member}"
@@ -71,21 +123,24 @@ def _path(uri: str) -> str:
     return local_path(uri)
 
 
-def _read_local(reference: Reference) -> bytes:
+def _regular_file(reference: Reference) -> BinaryIO:
     # Non-blocking: opening a named pipe would otherwise wait for a writer for ever.
     descriptor = os.open(_path(reference.uri), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise SampleError(f"{_place(reference)}: not a regular file: name a file")
-        size = _wanted(reference, facts.st_size)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SampleError(f"{_place(reference)}: not a regular file: name a file")
+    return open(descriptor, "rb", buffering=0)
+
+
+def _read_local(reference: Reference) -> bytes:
+    with _regular_file(reference) as file:
+        descriptor = file.fileno()
+        size = _wanted(reference, os.fstat(descriptor).st_size)
         chunks: list[bytes] = []
         at, end = reference.offset, reference.offset + size
         while at < end and (chunk := os.pread(descriptor, end - at, at)):
             chunks.append(chunk)
             at += len(chunk)
-    finally:
-        os.close(descriptor)
     return _whole(reference, b"".join(chunks), size)
 
 
@@ -104,9 +159,13 @@ def _wanted(reference: Reference, file_size: int) -> int:
 
 
 def _whole(reference: Reference, data: bytes, size: int) -> bytes:
-    if len(data) != size:
-        raise SampleError(f"{_place(reference)}: {len(data):,} of {size:,} bytes are there: fetch the file again")
+    _check_whole(reference, len(data), size)
     return data
+
+
+def _check_whole(reference: Reference, there: int, size: int) -> None:
+    if there != size:
+        raise SampleError(f"{_place(reference)}: {there:,} of {size:,} bytes are there: fetch the file again")
 
 
 def _read_cell(reference: Reference) -> bytes:

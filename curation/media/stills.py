@@ -9,11 +9,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from curation.media.limits import MAX_FRAME_PIXELS, check_size
-from curation.media.video import MAX_PACKETS, open_video
+from curation.media.video import MAX_PACKETS, Clip, open_video
 from curation.sample import SampleError
 
 
-def grey_stills(data: bytes, *, rate: float, side: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+def grey_stills(data: Clip, *, rate: float, side: int, most: int) -> tuple[np.ndarray, np.ndarray]:
     """The first frame at or after each tick of a clock from the clip's first frame.
 
     Frames that no other frame refers to are not decoded (about half of a clip with B-frames), so a still may come one or

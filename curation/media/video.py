@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 import av
 import av.error
@@ -15,13 +16,15 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from curation.media.disposable import disposables
-from curation.media.formats import DEMUXERS, require_format
+from curation.media.formats import DEMUXERS, HEAD_BYTES, require_format
 from curation.media.limits import MAX_DURATION, MAX_FRAME_PIXELS, MAX_FRAMES, check_bytes, check_size
 from curation.media.look import VideoLook, Watcher
 from curation.sample import SampleError
 
 # Frames that may be missing before a clip counts as cut: edit lists and the last B-frames legally lose a few.
 MISSING_FRAMES, MISSING_SHARE = 2, 0.05
+# What a clip comes as: its bytes, or a file of them, which need not fit into memory.
+Clip = bytes | BinaryIO
 # A container can hold packets that never become a frame; more than this many per frame of the limit is a loop.
 MAX_PACKETS = 4 * MAX_FRAMES
 
@@ -73,7 +76,7 @@ class VideoScan:
         return wanted - self.frames <= max(MISSING_FRAMES, MISSING_SHARE * wanted)
 
 
-def probe_video(data: bytes) -> VideoFacts:
+def probe_video(data: Clip) -> VideoFacts:
     """What the container declares; at most the first frame is decoded, since only it knows its rotation.
 
     Raises:
@@ -93,7 +96,7 @@ def probe_video(data: bytes) -> VideoFacts:
         return VideoFacts(format=video_format, width=width, height=height, duration=duration, fps=fps, frames=frames)
 
 
-def scan_video(data: bytes, *, thorough: bool = False) -> VideoScan:
+def scan_video(data: Clip, *, thorough: bool = False) -> VideoScan:
     """Decode a clip once, on one thread, looking at each frame and keeping none.
 
     H.264 frames that no other frame leans on are not decoded where their packets are whole (see
@@ -205,13 +208,16 @@ def _frames(
 
 
 @contextmanager
-def open_video(data: bytes) -> Iterator[tuple[InputContainer, VideoStream, str]]:
+def open_video(data: Clip) -> Iterator[tuple[InputContainer, VideoStream, str]]:
     """The container with its first real video stream, decoding on one thread."""
-    check_bytes(len(data), what="video")
-    video_format = require_format(data, "video")
+    file = io.BytesIO(data) if isinstance(data, bytes) else data
+    check_bytes(file.seek(0, io.SEEK_END), what="video")
+    file.seek(0)
+    video_format = require_format(file.read(HEAD_BYTES), "video")
+    file.seek(0)
     av.logging.set_level(None)
     try:
-        container = av.open(io.BytesIO(data), format=DEMUXERS[video_format], metadata_errors="replace")
+        container = av.open(file, format=DEMUXERS[video_format], metadata_errors="replace")
     except (av.error.FFmpegError, ValueError) as error:
         raise SampleError(f"{video_format} does not open ({_said(error)}): fetch it again") from error
     if not isinstance(container, InputContainer):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -138,7 +138,7 @@ def _pictures(batch: Batch, index: int, medium: int, frames: int) -> list[Callab
 
     def frame(number: int) -> np.ndarray:
         if "frames" not in held:
-            held["frames"] = clip_frames(batch.encoded(index, medium), frames)
+            held["frames"] = clip_frames(batch.clip(index, medium), frames)
             batch.counters["media_decoded"] += 1
         if number >= len(held["frames"]):
             raise _PastEndError(f"frame {number}")
@@ -147,7 +147,7 @@ def _pictures(batch: Batch, index: int, medium: int, frames: int) -> list[Callab
     return [partial(frame, number) for number in range(frames)]
 
 
-def clip_frames(data: bytes, frames: int) -> np.ndarray:
+def clip_frames(data: bytes | BinaryIO, frames: int) -> np.ndarray:
     """At most `frames` frames of a clip, one per second or evenly over a longer one: uint8 [frames, rows, columns, 3].
 
     Raises:

@@ -11,6 +11,7 @@ import polars as pl
 from curation.batch import Batch
 from curation.media.appearance import SHORT_SIDE
 from curation.media.stills import grey_stills
+from curation.media.video import Clip
 from curation.sample import SampleError
 from curation.select.colours import CELLS, colours
 from curation.select.dct_hash import SIDE, busy_share, hash_thumbnails, inside_border, thumbnail
@@ -53,7 +54,7 @@ def _signature(batch: Batch, index: int) -> tuple[int | None, bytes | None, byte
                 views.append(records)
                 size += medium.width * medium.height
             else:
-                view, clip = clip_views(batch.encoded(index, number), number)
+                view, clip = clip_views(batch.clip(index, number), number)
                 views.append(view)
                 stills.append(clip)
                 size += medium.width * medium.height * len(clip)
@@ -96,7 +97,7 @@ def _views(number: int, thumbnails: np.ndarray) -> np.ndarray:
     return records
 
 
-def clip_views(data: bytes, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def clip_views(data: Clip, number: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A clip's middle still as one record of VIEW, and its stills as records of STILL."""
     times, stills = grey_stills(data, rate=STILL_RATE, side=SIDE, most=MAX_STILLS)
     records = np.zeros(len(stills), STILL)

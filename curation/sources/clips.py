@@ -1,10 +1,12 @@
 """Clips: a source over a source that cuts edited videos into their shots."""
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from curation.media.excerpt import Way, cut_clip, excerpt_reference, key_times
-from curation.media.read import read_reference
+from curation.media.read import open_reference
 from curation.media.video import scan_video
 from curation.operator import Part, PartLimits, Source
 from curation.sample import BadSample, Media, Sample, SampleError, make_sample
@@ -54,22 +56,21 @@ class Clips(Source):
             except SampleError as error:
                 yield bad_sample(item.origin, error, f"{item.origin.name}: {error}")
 
-    def _shots(self, sample: Sample) -> list[Sample]:
+    def _shots(self, sample: Sample) -> Iterator[Sample]:
         (whole,) = sample.media
         if whole.reference is None:
             raise SampleError("a clip without a reference cannot be cut: its source must say where its bytes lie")
-        data = read_reference(whole.reference) if whole.data is None else whole.data
+        data = open_reference(whole.reference) if whole.data is None else io.BytesIO(whole.data)
         scan = scan_video(data)
         if len(scan.look.shots) < 2:
-            return [sample]
+            yield sample
+            return
         keys = key_times(data)
         frame = scan.duration / scan.frames
-        cut: list[Sample] = []
         for number, (begin, end) in enumerate(scan.look.shots):
             if end - begin + frame >= self.shortest:
                 way = self._way(keys, begin, end)
-                cut.append(_excerpt(sample, data, number, begin=round(begin * 1000), end=round(end * 1000), way=way))
-        return cut
+                yield _excerpt(sample, data, number, begin=round(begin * 1000), end=round(end * 1000), way=way)
 
     def _way(self, keys: Sequence[float], begin: float, end: float) -> Way:
         first = next((key for key in keys if key >= begin - 0.001), end)
@@ -82,12 +83,12 @@ def _is_plain_video(sample: Sample) -> bool:
     return one and all(turn.time is None for turn in sample.turns)
 
 
-def _excerpt(sample: Sample, data: bytes, number: int, *, begin: int, end: int, way: Way) -> Sample:
+def _excerpt(sample: Sample, data: BinaryIO, number: int, *, begin: int, end: int, way: Way) -> Sample:
     """The sample of one shot; its bytes ride along for whoever looks at it next."""
     (whole,) = sample.media
     clip = cut_clip(data, begin=begin, end=end, way=way)
     assert whole.reference is not None
-    place = whole.reference if whole.reference.size else replace(whole.reference, size=len(data))
+    place = whole.reference if whole.reference.size else replace(whole.reference, size=data.seek(0, io.SEEK_END))
     reference = excerpt_reference(place, begin=begin, end=end, way=way, size=len(clip))
     origin = replace(
         sample.origin,

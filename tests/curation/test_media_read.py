@@ -1,9 +1,12 @@
 """Reading in place: ranges of files and cells of Parquet columns."""
 
+import contextlib
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.media import read
-from curation.media.read import read_reference, read_references
+from curation.media.read import open_reference, read_reference, read_references
 from curation.sample import Reference, SampleError
 
 CELLS = [bytes([number]) * (number + 1) for number in range(20)]
@@ -101,11 +104,33 @@ def test_range_equals_slice_or_is_short(
     path = tmp_path_factory.getbasetemp() / "range.tar"
     path.write_bytes(data)
     reference = Reference(uri=str(path), member="a.jpg", offset=offset, size=size)
-    if offset + size <= len(data):
-        assert read_reference(reference) == data[offset : offset + size]
-    else:
-        with pytest.raises(SampleError, match="bytes are there"):
-            read_reference(reference)
+    for read_it in (read_reference, read_long):
+        if offset + size <= len(data):
+            assert read_it(reference) == data[offset : offset + size]
+        else:
+            with pytest.raises(SampleError, match="bytes are there"):
+                read_it(reference)
+
+
+def read_long(reference: Reference) -> bytes:
+    """As a file, in pieces and out of order, as a long clip is read."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.setattr(read, "LONG_BYTES", 7)
+        file = stack.enter_context(open_reference(reference))
+        end = file.seek(0, os.SEEK_END)
+        file.seek(end // 2)
+        second = file.read()
+        file.seek(0)
+        return file.read(end // 2) + second
+
+
+def test_a_long_object_of_a_store_is_the_same_as_a_file() -> None:
+    data = bytes(range(100))
+    fsspec.filesystem("memory").pipe_file("/long/clips.tar", data)
+    reference = Reference(uri="memory://long/clips.tar", member="a.mp4", offset=11, size=80)
+    assert read_long(reference) == read_reference(reference) == data[11:91]
+    with pytest.raises(SampleError, match="of 95 bytes are there"):
+        read_long(replace(reference, size=95))
 
 
 def test_whole_file_needs_no_size_but_an_empty_member_stays_empty(tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 """Clips: what they declare, what decodes, and hostile containers refused by name."""
 
+import struct
+import tracemalloc
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curation.batch import Batch
 from curation.media.probe import probe_media
 from curation.media.video import scan_video
-from curation.sample import Media, SampleError
+from curation.sample import Media, Origin, Reference, Sample, SampleError
 from tests.curation import hostile
 
 CLIP = hostile.clip(frames=60)
@@ -38,6 +43,26 @@ def test_probe_and_scan_agree_with_what_was_written(name: str) -> None:
     np.testing.assert_allclose(
         [scan.first, scan.last, scan.duration, scan.fps, medium.duration], [0, 23 / 12, 2, 12, 2], atol=0.02
     )
+
+
+def test_a_long_clip_is_probed_and_scanned_where_it_lies_and_never_in_memory(tmp_path: Path) -> None:
+    room = 40 << 20
+    with (tmp_path / "clips.tar").open("wb") as tar:
+        tar.seek(1536)
+        tar.write(CLIP + struct.pack(">I4s", room, b"free"))
+        tar.truncate(1536 + len(CLIP) + room)
+    reference = Reference(uri=str(tmp_path / "clips.tar"), member="a.mp4", offset=1536, size=len(CLIP) + room)
+    short, seen = probe(CLIP), scan_video(CLIP)
+    tracemalloc.start()
+    try:
+        long = probe_media(Media(kind="video", reference=reference, digest="d"))
+        batch = Batch([Sample(id="long", turns=(), media=(long,), origin=Origin(source="s", locator="l", name="n"))])
+        scan = batch.scan(0, 0)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert long == replace(short, data=None, reference=reference, size=reference.size, digest="d")
+    assert scan == seen
 
 
 def test_variable_rate_gives_the_mean_of_what_is_seen() -> None:
