@@ -1,6 +1,6 @@
 """How busy a GPU is kept while pictures are read, decoded and resized beside it: one that sleeps stands for it.
 
-    python benchmarks/decode_ahead.py [--images 'DIR/image_text-*.parquet'] [--count 1600] [--milliseconds 2 4 8]
+    python benchmarks/decode_ahead.py [--images 'DIR/image_text-*.parquet'] [--count 2000] [--milliseconds 2 4 8]
 
 Whole runs by the local executor. An encoder of the usual kind prepares pictures on one thread and infers on another; its inference
 takes the only GPU (a file lock) and sleeps so many milliseconds per picture. Busy: the share of the time between the first and the
@@ -31,7 +31,7 @@ from curation.operator import Filter, PartLimits
 from curation.sources import ParquetSource
 from curation.sources.synthetic import write_synthetic
 from pipelines.plan import make_plan
-from pipelines.recipe import Recipe, branch
+from pipelines.recipe import Recipe, branch, on
 from pipelines.run import run
 
 SIDE = 224
@@ -105,7 +105,8 @@ def main() -> None:
     """A line per speed of the GPU and number of workers."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--images", nargs="*", default=[])
-    options.add_argument("--count", type=int, default=1600)
+    options.add_argument("--count", type=int, default=2000)
+    options.add_argument("--part-rows", type=int, default=1000)
     options.add_argument("--milliseconds", type=float, nargs="*", default=[2, 4, 8])
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -122,9 +123,10 @@ def main() -> None:
                 encoder = Sleeping(model="sleeping", gpu=str(gpu), seconds=milliseconds / 1000)
                 source = ParquetSource(f"{root}/data/*.parquet", id="id")
                 recipe = Recipe(
-                    stage="stage1", branches=(branch("images", source, Decodable(), Looked(encoder=encoder)),)
+                    stage="stage1",
+                    branches=(branch("images", source, Decodable(), on(gpu(1 / workers), Looked(encoder=encoder))),),
                 )
-                plan = make_plan(recipe, out, limits=PartLimits(rows=200), limit=given.count)
+                plan = make_plan(recipe, out, limits=PartLimits(rows=given.part_rows), limit=given.count)
                 run(plan, workers=workers, recipe_file=__file__, quiet=True)
                 share, whole = busy(gpu)
                 print(

@@ -12,7 +12,7 @@ import polars as pl
 
 from curation.sample import caption_of, turns_from_json
 from curation.select.exact import normalize_for_comparison
-from pipelines.passes import after_segment, kept_before
+from pipelines.kept import after_segment, kept_before
 from pipelines.plan import BranchPlan
 from pipelines.store import Store
 

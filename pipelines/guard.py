@@ -42,11 +42,14 @@ class Guard:
         self._allowed = sample_seconds
         self._node, self._rows, self._since = "", 0, 0.0
 
-    def at(self, node: str, row: int, rows: int, *, last: int | None = None) -> None:
-        """Say which samples are worked on now: `rows` of them, from `row` to `last` (unless said otherwise, without gaps)."""
+    def at(self, node: str, row: int, rows: int, *, last: int | None = None, since: float | None = None) -> None:
+        """Say which samples are worked on now: `rows` of them, from `row` to `last` (unless said otherwise, without gaps).
+
+        since: the time of the monotonic clock at which that began, unless it begins now.
+        """
         now = time.monotonic()
         self._noted(now)
-        self._node, self._rows, self._since = node, rows, now
+        self._node, self._rows, self._since = node, rows, now if since is None else since
         self._allowed = self._deadline()
         if self._cursor >= 0:
             end = row + rows - 1 if last is None else last

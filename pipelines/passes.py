@@ -1,13 +1,15 @@
 """Passes: one reading of a part, in which every step of a segment sees every sample that is still kept.
 
-Samples are taken in batches, in row order; a batch goes through all steps before the next is read, so bytes are read once and pixels
-are decoded once. What was measured before is taken from the part's measures. The result is columns: where each sample ended, its scores,
-its new turns, its token counts, and the signature that the next Select decides by.
+Samples are taken in batches, in row order; a batch goes through all steps before the next is read (where a GPU has it, the next goes
+through the steps before that one meanwhile), so bytes are read once and pixels are decoded once. What was measured before is taken from
+the part's measures. The result is columns: where each sample ended, its scores, its new turns, its token counts, and the signature that
+the next Select decides by.
 """
 
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -20,8 +22,10 @@ from curation.operator import OperatorError, Part
 from curation.sample import BadSample, Sample, SampleError
 from curation.tokens import TokenCounter
 from curation.uris import is_remote
+from pipelines.ahead import Ahead, AheadGuard
 from pipelines.copies import PassCopies
 from pipelines.guard import Guard
+from pipelines.kept import kept_before
 from pipelines.measures import Measures
 from pipelines.plan import BranchPlan, Plan, SegmentPlan
 from pipelines.steps import FilterStep, Step, attempt, steps_of
@@ -81,29 +85,47 @@ class Pass:
         self.signatures: list[pl.DataFrame] = []
         recipe = self.plan.recipe
         counter = TokenCounter.of(recipe.tokenizer, recipe.pixel_rules) if self.segment.counts else None
+        # How many steps are done ahead of the others, and who is told where that and reading are.
+        self.num_ahead, self.reading = 0, self.guard
         self.steps = steps_of(self.segment.operators, self.segment.measures, counter, self.segment.counts)
 
     def run(self) -> dict[str, Any]:
         """Do it, check the failures, commit; returns the facts."""
-        copying = self._copies_ahead()
         try:
-            with PassCopies(self.store, self.branch.source_id, self.part_name) as copies:
-                for rows, samples in self._batches():
-                    # The batch is held by no name here: its bytes are gone before the next is read. A video may have hundreds of megabytes.
-                    kept = self._through(rows, self._batch(samples))
-                    if copying:
-                        copies.add(kept)
-                    if self._suspect(rows[0]):
-                        self.measures.save()
+            self._through_all()
         finally:
             self.measures.save()
         for name, counts in self.counts.items():
             self._check_failures(name, counts)
         return self._commit()
 
+    def _through_all(self) -> None:
+        copying = self._copies_ahead()
+        with PassCopies(self.store, self.branch.source_id, self.part_name) as copies, self._prepared() as prepared:
+            for first, rows, batch in prepared:
+                batch.beat = self.guard.beat
+                kept = self._finish(rows, batch)
+                del batch  # its pixels are gone before the next is read
+                if copying:
+                    copies.add(kept)
+                if self._suspect(first):
+                    self.measures.save()
+
+    def _prepared(self) -> AbstractContextManager[Iterator[tuple[int, list[int], Batch]]]:
+        """First row, rows and batch of what is read; where a GPU comes, after the steps before it, while it has the batch before."""
+        if self.segment.before_gpu is None or self.suspects or self.poison:
+            return nullcontext(self._begun())
+        self.num_ahead, self.reading = self.segment.before_gpu, AheadGuard(self.guard)
+        return Ahead(self._begun(), self.reading)
+
+    def _begun(self) -> Iterator[tuple[int, list[int], Batch]]:
+        for rows, samples in self._batches():
+            self.records.update((row, {"row": row}) for row in rows)
+            yield rows[0], *self._through(self.steps[: self.num_ahead], rows, self._batch(samples), self.reading)
+
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         keep, sides = self.store.work / self.branch.source_id / f"{self.part_name}.kept", self.segment.short_sides
-        return Batch(samples, counters=self.counters, beat=self.guard.beat, keep=keep, short_sides=sides)
+        return Batch(samples, beat=self.reading.beat, keep=keep, short_sides=sides)
 
     def _batches(self) -> Iterator[tuple[list[int], list[Sample]]]:
         if not self.suspects:
@@ -138,7 +160,7 @@ class Pass:
         start = time.perf_counter()
         for row, item in enumerate(self.branch.source.read(self.part)):
             counts.seen += 1
-            self.guard.at(self.branch.source.name, row, 1)
+            self.reading.at(self.branch.source.name, row, 1)
             item = self._probed(item, row)
             base.append(base_row(row, item))
             if isinstance(item, BadSample):
@@ -148,8 +170,8 @@ class Pass:
             counts.bytes += sum(medium.size for medium in item.media)
             counts.seconds += time.perf_counter() - start
             yield row, item
-            self.guard.at(f"reading {self.branch.source.name}", row + 1, 1)
-            self.guard.beat()
+            self.reading.at(f"reading {self.branch.source.name}", row + 1, 1)
+            self.reading.beat()
             start = time.perf_counter()
         path = self.store.write_table(self.branch.source_id, self.part_name, base_table(base))
         self.store.commit(self.branch.source_id, self.part_name, [path], {"rows": len(base)})
@@ -158,7 +180,7 @@ class Pass:
         if isinstance(item, BadSample):
             return item
         try:
-            self.guard.beat(sum(reading_bytes(medium) for medium in item.media))
+            self.reading.beat(sum(reading_bytes(medium) for medium in item.media))
             if row in self.poison and self.poison[row][0] == self.branch.source.name:
                 raise SampleError(self.poison[row][1], kind="WorkerDied")
             if any(medium.reference is None or not medium.digest for medium in item.media):
@@ -172,26 +194,32 @@ class Pass:
         counts.seen = base.height
         counts.quarantined = base.height - base["error"].null_count()
 
-    def _through(self, rows: list[int], batch: Batch) -> Sequence[Sample]:
-        """One batch through all steps; returns the samples that are left of it."""
-        self.records.update((row, {"row": row}) for row in rows)
-        for step in self.steps:
-            if not rows:
-                break
-            rows, batch = self._step(step, rows, batch)
+    def _finish(self, rows: list[int], batch: Batch) -> Sequence[Sample]:
+        """One batch through the steps that are left; returns the samples that are left of it."""
+        rows, batch = self._through(self.steps[self.num_ahead :], rows, batch, self.guard)
         if rows and self.segment.select:
             self.guard.at(self.segment.select.name, rows[0], len(rows), last=rows[-1])
             signature = self.segment.select.signature(batch)
             self.signatures.append(
                 signature.select(pl.all().name.prefix("sig.")).with_columns(row=pl.Series(rows, dtype=pl.Int32))
             )
+        self.counters.update(batch.counters)
         return batch.samples
 
-    def _step(self, step: Step, rows: list[int], batch: Batch) -> tuple[list[int], Batch]:
+    def _through(
+        self, steps: Sequence[Step], rows: list[int], batch: Batch, guard: Guard | AheadGuard
+    ) -> tuple[list[int], Batch]:
+        for step in steps:
+            if not rows:
+                break
+            rows, batch = self._step(step, rows, batch, guard)
+        return rows, batch
+
+    def _step(self, step: Step, rows: list[int], batch: Batch, guard: Guard | AheadGuard) -> tuple[list[int], Batch]:
         """One batch through one step; returns what goes on."""
         counts = self.counts.setdefault(step.name, NodeCounts())
         start = time.perf_counter()
-        values = self._values(step, rows, batch, counts)
+        values = self._values(step, rows, batch, counts, guard)
         going, samples = [], list(batch.samples)
         for index, row in enumerate(rows):
             record = self.records[row]
@@ -212,7 +240,9 @@ class Pass:
         counts.seconds += time.perf_counter() - start
         return [rows[i] for i in going], batch.take(going, samples)
 
-    def _values(self, step: Step, rows: list[int], batch: Batch, counts: NodeCounts) -> dict[int, Any]:
+    def _values(
+        self, step: Step, rows: list[int], batch: Batch, counts: NodeCounts, guard: Guard | AheadGuard
+    ) -> dict[int, Any]:
         """Values by row: known ones, and measured ones for the rest."""
         known = self.measures.known(step.measure)
         values = {row: known[row] for row in rows if row in known}
@@ -222,8 +252,8 @@ class Pass:
                 values[row] = SampleError(self.poison[row][1], kind="WorkerDied")
         missing = [index for index, row in enumerate(rows) if row not in values]
         if missing:
-            self.guard.at(step.name, rows[missing[0]], len(missing), last=rows[missing[-1]])
-            self.guard.beat()
+            guard.at(step.name, rows[missing[0]], len(missing), last=rows[missing[-1]])
+            guard.beat()
             # The batch itself where it can be: what the step leaves in it for later steps is found again.
             measured = batch if len(missing) == len(rows) else batch.take(missing)
             fresh = list(zip([rows[i] for i in missing], attempt(step, measured), strict=True))
@@ -252,45 +282,6 @@ class Pass:
         return self.store.commit(
             self.segment.id, self.part_name, [path], {"nodes": nodes, "counters": dict(self.counters)}
         )
-
-
-def kept_before(store: Store, branch: BranchPlan, index: int, part_name: str) -> pl.DataFrame:
-    """Base rows of a part that enter segment `index`, with turns, scores and counts so far."""
-    kept = store.read_table(branch.source_id, part_name).filter(pl.col("error").is_null())
-    for segment in branch.segments[:index]:
-        kept = after_segment(store, segment, part_name, kept)
-    return kept
-
-
-def after_segment(
-    store: Store, segment: SegmentPlan, part_name: str, kept: pl.DataFrame, *, decided: bool = True
-) -> pl.DataFrame:
-    """Rows of `kept` that a committed segment and its Select kept, with new turns and all scores and counts as further columns.
-
-    decided: whether the Select has decided already.
-    """
-    if not segment.empty:
-        table = store.read_table(segment.id, part_name)
-        table = table.filter(pl.col("node").is_null()).select(
-            pl.exclude(*(c for c in SEGMENT_SCHEMA if c not in ("row", "turns")), "^sig\\..*$")
-        )
-        kept = kept.join(table.rename({"turns": "new_turns"}), on="row", how="inner", maintain_order="left")
-        kept = kept.with_columns(turns=pl.coalesce("new_turns", "turns")).drop("new_turns")
-    if segment.select and decided:
-        if segment.relation_id:
-            kept = kept.join(scores_of(store, segment, part_name), on="row", how="left", maintain_order="left")
-        dropped = (
-            store.scan_table(segment.select_id, "dropped").filter(pl.col("part") == part_name).select("row").collect()
-        )
-        kept = kept.join(dropped, on="row", how="anti", maintain_order="left")
-    return kept
-
-
-def scores_of(store: Store, segment: SegmentPlan, part_name: str) -> pl.DataFrame:
-    """Row and scores of the samples of one part that entered a Select which gives scores."""
-    assert segment.select is not None
-    related = store.scan_table(segment.relation_id, "related").filter(pl.col("part") == part_name)
-    return related.select("row", *segment.select.SCORES).collect()
 
 
 def _row_batches(pairs: Iterator[tuple[int, Sample]], size: int) -> Iterator[tuple[list[int], list[Sample]]]:

@@ -41,7 +41,8 @@ class SegmentPlan:
 
     id names its output; measures: per operator, the identity of its numbers (bounds left out), so that they are found again when only
     bounds changed; counts: whether this pass also counts tokens (the last pass that looks at samples); select: the barrier after it;
-    placement: what a worker of this pass needs; relation_id names what the Select decides by, bounds left out, where that is stored.
+    placement: what a worker of this pass needs; before_gpu: how many operators come before the first on a GPU, None without one;
+    relation_id names what the Select decides by, bounds left out, where that is stored.
     """
 
     id: str
@@ -51,6 +52,7 @@ class SegmentPlan:
     select: Select | None
     select_id: str
     placement: Placement = ONE_CPU
+    before_gpu: int | None = None
     relation_id: str = ""
 
     @property
@@ -198,7 +200,7 @@ def _plan_branch(branch: Branch, limits: PartLimits, limit: int | None, counts: 
         raise RecipeError(f"{branch.name}: {branch.source.name} found nothing to read: look at its path")
     source_id = digest(source.settings(), fingerprint(source.files()))
     cut, selects = segments(branch)
-    needed = placements(branch)
+    needed, on_gpu = placements(branch), {id(node.operator) for node in branch.nodes if node.placement.gpus}
     # Tokens are counted in the last pass that runs anyway, so that a branch that ends with a Select reads no media twice.
     counting = max((i for i, operators in enumerate(cut) if operators), default=0)
     plans, above, content = [], source_id, source_id
@@ -224,6 +226,7 @@ def _plan_branch(branch: Branch, limits: PartLimits, limit: int | None, counts: 
                 select=select,
                 select_id=above if select else "",
                 placement=needed[i],
+                before_gpu=next((n for n, operator in enumerate(operators) if id(operator) in on_gpu), None),
                 relation_id=digest(own, "relation", select.relation_settings()) if select and select.SCORES else "",
             )
         )

@@ -28,7 +28,7 @@ from curation.select.partitioned import PartitionedSelect
 from curation.select.tasks import TaskedSelect
 from pipelines import select_tasks
 from pipelines.alternates import carried_captions
-from pipelines.passes import after_segment, kept_before
+from pipelines.kept import after_segment, kept_before
 from pipelines.plan import BranchPlan, SegmentPlan
 from pipelines.store import Store
 

@@ -15,7 +15,7 @@ from curation.uris import atomic
 from pipelines.alternates import alternates_of
 from pipelines.copies import SUFFIX, point_to_copies
 from pipelines.guard import Guard
-from pipelines.passes import after_segment, scores_of
+from pipelines.kept import after_segment, scores_of
 from pipelines.plan import BranchPlan, Plan
 from pipelines.store import Store
 from pipelines.tables import COUNT_SCHEMA, column_of

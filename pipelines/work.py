@@ -25,8 +25,9 @@ from curation.select.partitioned import PartitionedSelect
 from curation.select.tasks import TaskedSelect
 from pipelines import select_tasks
 from pipelines.guard import Guard
+from pipelines.kept import kept_before
 from pipelines.mixture import choose, lay_into_shards, realised
-from pipelines.passes import Pass, kept_before
+from pipelines.passes import Pass
 from pipelines.plan import BranchPlan, Plan
 from pipelines.recipe import ONE_CPU, Placement, load_module
 from pipelines.select import (

@@ -1,6 +1,8 @@
 """Pages: a page of a PDF as a picture, rendered when it is read: the PDF stays where it lies, and nothing is copied."""
 
+import contextlib
 import io
+import threading
 from typing import Any
 
 from curation.media.limits import check_size
@@ -13,6 +15,7 @@ PAGE = "page:"
 DPI = 150
 # Longest side; larger pages are rendered smaller, as VideoLLaMA3 sees at most 3.2 Mpx.
 MAX_PAGE_SIDE = 2048
+_pdfium = threading.Lock()  # the library is not made for threads
 
 
 def render_page(data: bytes, reference: Reference) -> bytes:
@@ -28,13 +31,10 @@ def render_page(data: bytes, reference: Reference) -> bytes:
     except ImportError as error:
         raise OperatorError("PDF pages need pypdfium2: pip install 'vl3[documents]'") from error
     try:
-        document = pypdfium2.PdfDocument(data)
-        try:
+        with _pdfium, contextlib.closing(pypdfium2.PdfDocument(data)) as document:
             if number >= len(document):
                 raise SampleError(f"{name}: page {number + 1} of {len(document)}: the text belongs to another PDF")
             return _render(document[number], name)
-        finally:
-            document.close()
     except pypdfium2.PdfiumError as error:
         raise SampleError(f"{name}: the PDF cannot be rendered: {error}") from error
 

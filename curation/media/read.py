@@ -4,6 +4,7 @@ import io
 import os
 import stat
 import tempfile
+import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -225,14 +226,16 @@ def _column(uri: str, version: tuple[int, int | str], group: int, path: str) -> 
     pictures in any order.
     """
     key = (uri, version, group, path)
-    known = _columns.pop(key, None)
-    found = known or _read_column(uri, group, path)
-    _columns[key] = found  # last in order: the first is the one that was not asked for the longest
-    while not known and len(_columns) > 1 and sum(column.nbytes for column, _ in _columns.values()) > COLUMN_BYTES:
-        del _columns[next(iter(_columns))]
-    return found
+    with _columns_lock:
+        known = _columns.pop(key, None)
+        found = known or _read_column(uri, group, path)
+        _columns[key] = found  # last in order: the first is the one that was not asked for the longest
+        while not known and len(_columns) > 1 and sum(column.nbytes for column, _ in _columns.values()) > COLUMN_BYTES:
+            del _columns[next(iter(_columns))]
+        return found
 
 
+_columns_lock = threading.Lock()
 _columns: dict[tuple[str, tuple[int, int | str], int, str], tuple[pa.ChunkedArray, list[str]]] = {}
 
 

@@ -44,6 +44,11 @@ class MediaEmbedding:
 
     encoder: EncoderSpec
 
+    @property
+    def short_side(self) -> int:
+        """That of its encoder."""
+        return self.encoder.short_side
+
     def open(self) -> Callable[[Batch], np.ndarray]:
         """Called once per worker."""
         return partial(media_embeddings, spec=self.encoder)

@@ -54,6 +54,11 @@ class EncoderSpec:
         return cls(model=f"{SHIPPED}clip")
 
     @property
+    def short_side(self) -> int:
+        """Encoders look at whole pictures (see `Operator.short_side`), so that one decode serves all."""
+        return 0
+
+    @property
     def directory(self) -> Path | None:
         """The local directory that `model` names, if it does."""
         if self.model.startswith(SHIPPED):
