@@ -1,13 +1,14 @@
-"""What curation costs beyond the work itself: our run on Ray beside a bare two-process pool, same images, same decoder, one run.
+"""What curation costs beyond the work itself: our run on Ray beside bare pools of as many processes, on the same images.
 
-    python benchmarks/executor_overhead.py --images DIR/image_text-*.parquet [--seconds 60] [--rounds 3] [--same-size]
+    python benchmarks/executor_overhead.py --images DIR/image_text-*.parquet [--seconds 60] [--rounds 3] [--workers 2] [--same-size]
 
-The pool reads the same Parquet rows, decodes and measures every picture with the same functions (geometry, words, full decode, content
+The bare loop reads the same Parquet rows, decodes and measures every picture with the same functions (geometry, words, full decode, content
 digest, token counts), and writes the same encoded bytes into tars with Python's tarfile. It keeps no ledger, no scores and no checksums
 of what it wrote, decides nothing over all samples, mixes nothing and cannot resume. It decodes every picture whole; our filter, whose
 pixels nobody looks at here, has the decoder make them at an eighth of the size, which reads every bit of the file all the same and is a
-part of the comparison that is not the executor's: with --same-size the pool does it too. Without --images, synthetic pictures are used.
-The start of Ray and of either pool's workers is not counted; it is the same for any job. Ours ends with the manifest, which makes it a
+part of the comparison that is not the executor's: with --same-size the loop does it too. Without --images, synthetic pictures are used.
+A second pool does the very tasks of our run, watched by nobody and without a driver's books: the
+difference to it is what Ray and the driver cost. The start of Ray and of either pool's workers is not counted; it is the same for any job. Ours ends with the manifest, which makes it a
 dataset; the report that a run writes after it is timed apart.
 """
 
@@ -22,6 +23,7 @@ import statistics
 import tarfile
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,9 @@ from pipelines.local import ONE_THREAD, environment
 from pipelines.plan import make_plan
 from pipelines.recipe import Recipe, branch
 from pipelines.run import run
+from pipelines.schedule import Graph
+from pipelines.work import Job, Task, Worker
 
-WORKERS = 2
 RULES = STAGE_RULES["stage1"]
 
 
@@ -125,14 +128,14 @@ def size_of(data: bytes) -> tuple[int, int]:
     return header.height, header.width
 
 
-def bare(data: Path, out: Path, *, short_side: int = 0) -> float:
+def bare(data: Path, out: Path, workers: int, *, short_side: int = 0) -> float:
     """Seconds of the bare pool, its start-up not counted."""
     tasks = []
     for file in sorted(data.glob("*.parquet")):
         groups = pq.ParquetFile(file).num_row_groups
         tasks += [(str(file), g, str(out / f"{file.stem}-{g}.tar"), short_side) for g in range(groups)]
-    with environment(ONE_THREAD), multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        pool.map(bare_part, tasks[:WORKERS], chunksize=1)
+    with environment(ONE_THREAD), multiprocessing.get_context("spawn").Pool(workers) as pool:
+        pool.map(bare_part, tasks[:workers], chunksize=1)
         start = time.perf_counter()
         written = sum(pool.imap_unordered(bare_part, tasks))
         seconds = time.perf_counter() - start
@@ -140,16 +143,54 @@ def bare(data: Path, out: Path, *, short_side: int = 0) -> float:
     return seconds
 
 
-def ours(data: Path, out: Path, rows: int) -> tuple[float, float]:
+def ours(data: Path, out: Path, rows: int, workers: int) -> tuple[float, float]:
     """Seconds of our run on Ray, up to the manifest and up to the end of the report."""
     start = time.perf_counter()
     plan = make_plan(recipe(str(data)), out, limits=PartLimits(rows=rows))
-    result = run(plan, executor="ray", workers=WORKERS, quiet=True)
+    result = run(plan, executor="ray", workers=workers, quiet=True)
     end = time.perf_counter() - start
     whole = end - result.report_seconds
     samples = sum(s.samples for s in result.manifest.shards)
     print(f"  ours on Ray {whole:7.1f} s  {samples:,} samples; {end:.1f} s with the report", flush=True)
     return whole, end
+
+
+_worker: list[Worker] = []
+
+
+def begin(job: Job) -> None:
+    """In a process of the pool: what it takes to do tasks."""
+    _worker[:] = [Worker(job)]
+
+
+def do(task: Task) -> tuple[Task, dict[str, Any]]:
+    """In a process of the pool: the task as a worker of ours does it, watched by nobody."""
+    return task, _worker[0].do(task)
+
+
+def same_work(data: Path, out: Path, rows: int, workers: int) -> float:
+    """Seconds of a bare pool that does the very tasks of our run in their order, up to the last shard; its start-up not counted.
+
+    No cursors and no watchdog, no recovery, no journal, no events, no accounts and no manifest: what an executor adds to its tasks.
+    """
+    plan = make_plan(recipe(str(data)), out, limits=PartLimits(rows=rows))
+    graph = Graph(plan)
+    ready = deque(graph.start())
+    with environment(ONE_THREAD), multiprocessing.get_context("spawn").Pool(workers, begin, (Job.of(plan),)) as pool:
+        pool.map(measure_nothing, range(workers), chunksize=1)
+        start = time.perf_counter()
+        while ready:
+            for task, facts in pool.imap_unordered(do, ready.popleft()):
+                if following := graph.done(task, facts):
+                    ready.append(iter(following))
+        seconds = time.perf_counter() - start
+    print(f"  same tasks  {seconds:7.1f} s", flush=True)
+    return seconds
+
+
+def measure_nothing(_: int) -> None:
+    """A process of the pool is there, its imports done."""
+    time.sleep(0.5)
 
 
 def main() -> None:
@@ -158,7 +199,8 @@ def main() -> None:
     options.add_argument("--images", nargs="*", default=[])
     options.add_argument("--seconds", type=float, default=60.0, help="aim at this much work")
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--part-rows", type=int, default=512)
+    options.add_argument("--part-rows", type=int, default=1000)
+    options.add_argument("--workers", type=int, default=2)
     options.add_argument(
         "--same-size", action="store_true", help="the pool decodes pictures as small as our filter does"
     )
@@ -172,7 +214,7 @@ def main() -> None:
         once = root / "once"
         once.mkdir()
         repeat_with_fresh_ids(files, once, copies=1)
-        copies = max(1, round(given.seconds / bare(once, once)))
+        copies = max(1, round(given.seconds / bare(once, once, given.workers)))
         data = root / "data"
         data.mkdir()
         print(f"{repeat_with_fresh_ids(files, data, copies=copies):,} images", flush=True)
@@ -180,25 +222,28 @@ def main() -> None:
         with environment(ONE_THREAD):
             ray.init(
                 address="local",
-                num_cpus=WORKERS,
+                num_cpus=given.workers,
                 include_dashboard=False,
                 object_store_memory=128 << 20,
                 logging_level=logging.ERROR,
                 log_to_driver=False,
             )
         # Workers started, modules imported, as the pool has them too.
-        ours(once, root / "warm", given.part_rows)
+        ours(once, root / "warm", given.part_rows, given.workers)
         for turn in range(given.rounds):
             tars = root / f"bare{turn}"
             tars.mkdir()
-            whole, end = ours(data, root / f"ours{turn}", given.part_rows)
-            pool = bare(data, tars, short_side=1 if given.same_size else 0)
-            ratios.append((whole / pool, end / pool))
-            shutil.rmtree(tars)
+            whole, end = ours(data, root / f"ours{turn}", given.part_rows, given.workers)
             shutil.rmtree(root / f"ours{turn}")
+            tasks = same_work(data, root / f"same{turn}", given.part_rows, given.workers)
+            shutil.rmtree(root / f"same{turn}")
+            pool = bare(data, tars, given.workers, short_side=1 if given.same_size else 0)
+            shutil.rmtree(tars)
+            ratios.append((whole / tasks, whole / pool, end / pool))
         ray.shutdown()
-        for name, values in zip(("", " with the report"), zip(*ratios, strict=True), strict=True):
-            print(f"ours{name} / bare: median {statistics.median(values):.3f}, {', '.join(f'{r:.3f}' for r in values)}")
+        names = "ours / the same tasks", "ours / bare loop", "ours with the report / bare loop"
+        for name, values in zip(names, zip(*ratios, strict=True), strict=True):
+            print(f"{name}: median {statistics.median(values):.3f}, {', '.join(f'{r:.3f}' for r in values)}")
 
 
 if __name__ == "__main__":
