@@ -2,14 +2,17 @@
 
     python benchmarks/executor_overhead.py --images DIR/image_text-*.parquet [--seconds 60] [--rounds 3] [--workers 2] [--same-size]
 
-The bare loop reads the same Parquet rows, decodes and measures every picture with the same functions (geometry, words, full decode, content
-digest, token counts), and writes the same encoded bytes into tars with Python's tarfile. It keeps no ledger, no scores and no checksums
-of what it wrote, decides nothing over all samples, mixes nothing and cannot resume. It decodes every picture whole; our filter, whose
-pixels nobody looks at here, has the decoder make them at an eighth of the size, which reads every bit of the file all the same and is a
-part of the comparison that is not the executor's: with --same-size the loop does it too. Without --images, synthetic pictures are used.
-A second pool does the very tasks of our run, watched by nobody and without a driver's books: the
-difference to it is what Ray and the driver cost. The start of Ray and of either pool's workers is not counted; it is the same for any job. Ours ends with the manifest, which makes it a
-dataset; the report that a run writes after it is timed apart.
+The bare loop reads the same Parquet rows, decodes and measures every picture with the same functions (geometry, words, full decode,
+content digest, token counts), and writes the same encoded bytes into tars with Python's tarfile. It keeps no ledger, no scores and no
+checksums of what it wrote, decides nothing over all samples, mixes nothing and cannot resume. It decodes every picture whole; our filter,
+whose pixels nobody looks at here, has the decoder make them at an eighth of the size, which reads every bit of the file all the same and
+is a part of the comparison that is not the executor's: with --same-size the loop does it too.
+
+A second pool does the very tasks of our run, watched by nobody and without a driver's books: what we take longer than that is what Ray,
+the driver and the watching cost.
+
+Without --images, synthetic pictures are used. The start of Ray and of either pool's workers is not counted; it is the same for any job.
+Ours ends with the manifest, which makes it a dataset; the report that a run writes after it is timed apart.
 """
 
 import argparse

@@ -4,8 +4,8 @@
 
 CORPUS is a folder as examples/corpus.py reads it; without it a synthetic one. Every case is a run of `vl3-curate` in processes of its
 own, and its manifest, shards and ledger are compared with those of an undisturbed run by the local executor. A task that was begun and is
-begun again counts as lost. `actors` starts a Ray node that claims a GPU. The disk is a tmpfs that this script mounts, so `disk` needs
-root; it is left out otherwise.
+begun again counts as lost. `actors` starts a Ray node that claims a GPU; with --standing the drivers that are killed join a Ray node that
+stands, instead of starting one each. The disk is a tmpfs that this script mounts, so `disk` needs root; it is left out otherwise.
 """
 
 import argparse
@@ -162,27 +162,34 @@ def actors_killed(root: Path, options: argparse.Namespace) -> str:
     recipe.write_text(ON_GPU)
     alone = argparse.Namespace(**vars(options) | {"executor": "local"})
     ended(curate(f"{recipe}:recipe", options.data, root / "alone", alone))
-    start = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--port", "6397", "--block"]
-    start += [
+    with ray_node(gpus=1) as head:
+        there = argparse.Namespace(**vars(options) | {"executor": "ray", "head": head})
+        return workers_killed(
+            root / "actors", digest(root / "alone"), there, recipe=f"{recipe}:recipe", name="ray::_Keeper"
+        )
+
+
+@contextlib.contextmanager
+def ray_node(*, gpus: int) -> Iterator[int]:
+    """A Ray node of our own, which says it has so many GPUs, as the cluster of the runs that the block starts; gives its process."""
+    start = [
+        str(Path(sys.executable).parent / "ray"),
+        "start",
+        "--head",
+        "--port",
+        "6397",
+        "--block",
         "--num-cpus",
         "3",
-        "--num-gpus",
-        "1",
-        "--object-store-memory",
-        "100000000",
-        "--include-dashboard",
-        "false",
     ]
+    start += ["--num-gpus", str(gpus), "--object-store-memory", "100000000", "--include-dashboard", "false"]
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     head = subprocess.Popen(start, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         while not workers_of(head.pid, "raylet"):
             time.sleep(0.5)
         os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:6397"}
-        there = argparse.Namespace(**vars(options) | {"executor": "ray", "head": head.pid})
-        return workers_killed(
-            root / "actors", digest(root / "alone"), there, recipe=f"{recipe}:recipe", name="ray::_Keeper"
-        )
+        yield head.pid
     finally:
         os.environ.pop("RAY_ADDRESS", None)
         os.killpg(head.pid, signal.SIGKILL)
@@ -264,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=10**9, help="samples per branch")
     parser.add_argument("--part-rows", type=int, default=100)
     parser.add_argument("--row", type=int, default=120, help="of the first file: the treacherous sample")
+    parser.add_argument("--standing", action="store_true", help="drivers that are killed join a Ray node that stands")
     parser.add_argument("--megabytes", type=int, default=12, help="of the disk that fills up")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="driver,workers,actors,hang,abort,disk")
@@ -287,7 +295,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             start = time.monotonic()
             out = root / case
             if case == "driver":
-                line = driver_killed(out, want, options, tasks=tasks)
+                with ray_node(gpus=0) if options.standing else contextlib.nullcontext():
+                    line = driver_killed(out, want, options, tasks=tasks)
             elif case == "workers":
                 name = "ray::_do" if options.executor == "ray" else ""
                 line = workers_killed(out, want, options, recipe=f"{CORPUS}:recipe", name=name)
