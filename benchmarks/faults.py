@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -80,13 +80,26 @@ def recipe(data):
 """
 
 
-def curate(recipe: str, data: Path, out: Path, options: argparse.Namespace) -> "subprocess.Popen[str]":
-    """A run as a process group of its own."""
+def curate(
+    recipe: str,
+    data: Path,
+    out: Path,
+    options: argparse.Namespace,
+    *,
+    inside: Sequence[str] = (),
+    environment: Mapping[str, str] = {},
+) -> "subprocess.Popen[str]":
+    """A run as a process group of its own; inside: what its command begins with."""
     where = ["--data", str(data), "--out", str(out), "--executor", options.executor]
-    command = [sys.executable, "-m", "pipelines", "run", recipe, *where, "--workers", str(options.workers)]
+    command = [*inside, sys.executable, "-m", "pipelines", "run", recipe, *where, "--workers", str(options.workers)]
     command += ["--part-rows", str(options.part_rows), "--limit", str(options.limit), "--quiet"]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
