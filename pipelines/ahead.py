@@ -73,6 +73,8 @@ class Ahead(Generic[T]):
         return item
 
     def _wait(self) -> None:
+        if self._coming.done():
+            return  # where it ended says nothing of how long it took
         self._guard.watched(True)
         try:
             self._coming.exception()
