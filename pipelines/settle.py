@@ -20,6 +20,8 @@ from pipelines.plan import BranchPlan, Plan
 from pipelines.store import Store
 from pipelines.tables import COUNT_SCHEMA, column_of
 
+# Rows of what a part brings, in order of shards, that are read together: each shard reads its own, not all.
+BRING_ROWS = 256
 FATE = {
     "node": pl.String,
     "reason": pl.String,
@@ -43,7 +45,7 @@ def settle(plan: Plan, plan_id: str, store: Store, branch: BranchPlan, part_name
     files = [_write(store.root / "ledger" / f"{name}.parquet", ledger_rows(plan, branch, part_name, fates))]
     if (bad := quarantine_rows(branch, part_name, fates)).height:
         files.append(_write(store.root / "quarantine" / f"{name}.parquet", bad))
-    files.append(store.write_table(plan_id, f"bring-{name}", brought))
+    files.append(store.write_table(plan_id, f"bring-{name}", brought, row_group_size=BRING_ROWS))
     # Copies are not hashed here: the shard checks every medium against the digest it had when it was read.
     return store.commit(plan_id, f"settle-{name}", files, _facts(branch, fates, brought), unhashed=copies)
 

@@ -16,7 +16,7 @@ from curation.uris import atomic
 from pipelines.copies import forget
 from pipelines.guard import Guard
 from pipelines.plan import Plan
-from pipelines.store import Store, sha256_file
+from pipelines.store import Store, scan_frames, sha256_file
 
 PIECE = 16 << 20
 EXTENSIONS = {"jpeg": "jpg", "tiff": "tif", "matroska": "mkv", "mpegts": "ts"}
@@ -26,8 +26,8 @@ def write_shard(
     plan: Plan, plan_id: str, store: Store, number: int, parts: Sequence[str], guard: Guard
 ) -> dict[str, Any]:
     """Write shard `number` from the parts (branch-part) that bring samples to it, sorted by key, and commit."""
-    brought = [store.scan_table(plan_id, f"bring-{part}").filter(pl.col("shard") == number).collect() for part in parts]
-    samples = pl.concat(brought).sort("id")
+    brought = scan_frames([store.table_path(plan_id, f"bring-{part}") for part in parts])
+    samples = brought.filter(pl.col("shard") == number).collect().sort("id")
     path = store.root / "shards" / f"{number:06d}.tar"
     rows = []
     with ShardWriter(path) as shard:

@@ -102,6 +102,10 @@ class Job:
         return pickle.loads(self.payload)  # our own driver made it, in this run
 
 
+# Rows of the choice over all samples that are read together: each part reads its own, not all.
+CHOSEN_ROWS = 1 << 14
+
+
 def keep_memory() -> None:
     """Have glibc keep freed memory for the next picture.
 
@@ -205,7 +209,9 @@ class Worker:
             tables.append(mixture_input(self.store, self.plan.branch(branch_name), part_name))
         samples = choose(pl.concat(tables), self.plan.recipe.mixture, seed=self.plan.recipe.seed)
         laid = lay_into_shards(samples, self.plan.recipe.shards, seed=self.plan.recipe.seed)
-        path = self.store.write_table(self.plan_id, "chosen", laid.sort("branch", "part", "row"))
+        path = self.store.write_table(
+            self.plan_id, "chosen", laid.sort("branch", "part", "row"), row_group_size=CHOSEN_ROWS
+        )
         num_shards = 0 if laid["shard"].is_null().all() else int(laid["shard"].max()) + 1  # pyright: ignore[reportArgumentType]
         facts = {"shards": num_shards, "mixture": realised(samples, self.plan.recipe.mixture), "kept": samples.height}
         facts["chosen"] = int(samples["chosen"].sum())
