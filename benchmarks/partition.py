@@ -63,6 +63,8 @@ def networks(nodes: int) -> Iterator[None]:
             ip(*here, "set", f"to-{node}", "master", "bridge", "up")
             ip(*there, "addr", "add", f"{NETWORK}.{node + 1}/24", "dev", "out")
             ip(*there, "link", "set", "out", "up")
+        for node in range(nodes):  # Ray finds its own address by a route that leads out
+            ip("-n", f"vl3-{node}", "route", "add", "default", "dev", "out" if node else "bridge")
         yield
     finally:
         for node in range(nodes):
