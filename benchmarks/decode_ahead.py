@@ -119,8 +119,8 @@ def main() -> None:
         repeat_with_fresh_ids(files, root / "data", copies=1)
         for milliseconds in given.milliseconds:
             for workers in (1, 2):
-                out, gpu = root / f"out-{milliseconds}-{workers}", root / f"gpu-{milliseconds}-{workers}"
-                encoder = Sleeping(model="sleeping", gpu=str(gpu), seconds=milliseconds / 1000)
+                out, held = root / f"out-{milliseconds}-{workers}", root / f"gpu-{milliseconds}-{workers}"
+                encoder = Sleeping(model="sleeping", gpu=str(held), seconds=milliseconds / 1000)
                 source = ParquetSource(f"{root}/data/*.parquet", id="id")
                 recipe = Recipe(
                     stage="stage1",
@@ -128,7 +128,7 @@ def main() -> None:
                 )
                 plan = make_plan(recipe, out, limits=PartLimits(rows=given.part_rows), limit=given.count)
                 run(plan, workers=workers, recipe_file=__file__, quiet=True)
-                share, whole = busy(gpu)
+                share, whole = busy(held)
                 print(
                     f"{milliseconds:g} ms a picture, {workers} worker(s): {whole:.1f} s, busy {100 * share:.1f} %",
                     flush=True,
