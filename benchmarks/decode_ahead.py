@@ -31,7 +31,7 @@ from curation.operator import Filter, PartLimits
 from curation.sources import ParquetSource
 from curation.sources.synthetic import write_synthetic
 from pipelines.plan import make_plan
-from pipelines.recipe import Recipe, branch, on
+from pipelines.recipe import Recipe, branch, gpu, on
 from pipelines.run import run
 
 SIDE = 224
