@@ -21,6 +21,7 @@ import io
 import json
 import logging
 import multiprocessing
+import os
 import shutil
 import statistics
 import tarfile
@@ -34,6 +35,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from blake3 import blake3
+from faults import workers_of
 
 from curation.filters import AspectRatio, Decodable, ShortSide, Words
 from curation.media.decode import decode_image
@@ -148,14 +150,36 @@ def bare(data: Path, out: Path, workers: int, *, short_side: int = 0) -> float:
 
 def ours(data: Path, out: Path, rows: int, workers: int) -> tuple[float, float]:
     """Seconds of our run on Ray, up to the manifest and up to the end of the report."""
-    start = time.perf_counter()
+    start, before = time.perf_counter(), cpu_of_ray()
+    own = time.process_time()
     plan = make_plan(recipe(str(data)), out, limits=PartLimits(rows=rows))
     result = run(plan, executor="ray", workers=workers, quiet=True)
     end = time.perf_counter() - start
     whole = end - result.report_seconds
     samples = sum(s.samples for s in result.manifest.shards)
     print(f"  ours on Ray {whole:7.1f} s  {samples:,} samples; {end:.1f} s with the report", flush=True)
+    own, (working, rest) = (
+        time.process_time() - own,
+        (now - then for now, then in zip(cpu_of_ray(), before, strict=True)),
+    )
+    print(f"    CPU: workers {working:.1f} s, Ray's own {rest:.2f} s, driver {own:.2f} s with the report", flush=True)
     return whole, end
+
+
+def cpu_of_ray() -> tuple[float, float]:
+    """CPU seconds so far of the workers below this process, and of Ray's other processes."""
+    working = set(workers_of(os.getpid()))
+    seconds = {process: cpu_seconds(process) for process in {*working, *workers_of(os.getpid(), "ray")}}
+    return sum(s for p, s in seconds.items() if p in working), sum(s for p, s in seconds.items() if p not in working)
+
+
+def cpu_seconds(process: int) -> float:
+    """User and system time of a process, 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 _worker: list[Worker] = []
@@ -204,6 +228,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--part-rows", type=int, default=1000)
     options.add_argument("--workers", type=int, default=2)
+    options.add_argument("--ours-only", action="store_true", help="no pools beside it: where our CPU time goes")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         root = Path(folder)
@@ -235,6 +260,8 @@ def main() -> None:
             tars.mkdir()
             whole, end = ours(data, root / f"ours{turn}", given.part_rows, given.workers)
             shutil.rmtree(root / f"ours{turn}")
+            if given.ours_only:
+                continue
             tasks = same_work(data, root / f"same{turn}", given.part_rows, given.workers)
             shutil.rmtree(root / f"same{turn}")
             pools = [bare(data, tars, given.workers, short_side=side) for side in (0, 1)]
@@ -247,7 +274,7 @@ def main() -> None:
             "ours / bare loop that decodes small",
             "with the report / bare loop",
         )
-        for name, values in zip(names, zip(*ratios, strict=True), strict=True):
+        for name, values in zip(names, zip(*ratios, strict=True), strict=not given.ours_only):
             print(f"{name}: median {statistics.median(values):.3f}, {', '.join(f'{r:.3f}' for r in values)}")
 
 
