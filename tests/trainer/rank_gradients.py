@@ -1,15 +1,18 @@
-"""Run under torchrun by test_ranks.py: losses and gradients of one step on several ranks, for each case.
+"""Run by test_ranks.py: losses and gradients of one step on several ranks, for each layout of ranks and each of its cases.
 
-usage: rank_gradients.py CASES_FILE OUT_FILE REPLICAS
+usage: rank_gradients.py LAYOUTS_FILE
 """
 
 import json
 import sys
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from forked_ranks import fork_ranks
 from PIL import Image
 from torch.distributed.tensor import DTensor
 from trainer_shards import COLOURS
@@ -20,7 +23,6 @@ from model.stages import STAGE_RULES
 from trainer.loader import LoadedPack
 from trainer.optimizer import make_optimizer, set_trainable
 from trainer.parallelize import Parallel, parallelize
-from trainer.process import end_with
 from trainer.stages import SMALL_STAGES, Stage
 from trainer.step import train_step
 from trainer.world import World, join_world
@@ -50,6 +52,7 @@ class Case:
         )
 
 
+@cache
 def made_pack(number: int) -> PackedBatch:
     """Texts alone, or pictures with a question and an answer."""
     random = np.random.default_rng([5, number])
@@ -114,15 +117,16 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def main() -> int:
+def run_layout(layout: dict[str, Any]) -> int:
     torch.set_num_threads(1)
-    cases = [Case(**one) for one in json.loads(Path(sys.argv[1]).read_text())]
-    with join_world(replicas=int(sys.argv[3])) as world:
-        found = [run(case, world) for case in cases]
+    with join_world(replicas=layout["replicas"]) as world:
+        found = [run(Case(**case), world) for case in layout["cases"]]
         if world.first:
-            torch.save(found, Path(sys.argv[2]))
+            torch.save(found, Path(layout["out"]))
     return 0
 
 
 if __name__ == "__main__":
-    end_with(main)
+    for one in json.loads(Path(sys.argv[1]).read_text()):
+        if fork_ranks(one["ranks"], lambda one=one: run_layout(one)):
+            sys.exit(f"{one['ranks']} ranks, {one['replicas']} replicas: failed")

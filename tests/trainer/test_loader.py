@@ -56,6 +56,7 @@ def test_packs_hold_every_sample_once_as_the_processor_encodes_it(mixed: Path) -
     assert packs[3].batch.num_supervised == reader.plan.sums(reader.plan.dataset.loss_tokens)[3]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine of one core
 def test_packs_do_not_depend_on_the_number_of_workers(mixed: Path) -> None:
     reader = reader_of(mixed)
     for alone, helped in zip(all_packs(reader), all_packs(reader, workers=2), strict=True):

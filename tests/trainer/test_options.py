@@ -91,13 +91,13 @@ def test_rounding_at_random_keeps_the_mean() -> None:
 
 @pytest.mark.slow
 def test_half_moments_follow_whole_ones(mixed: Path, tmp_path: Path) -> None:
-    train(settings(mixed, tmp_path / "whole", steps=20))
-    half = settings(mixed, tmp_path / "half", steps=20, save_every=7, keep=9, changes={**SMALL, "half_moments": True})
+    train(settings(mixed, tmp_path / "whole", steps=14))
+    half = settings(mixed, tmp_path / "half", steps=14, save_every=5, keep=9, changes={**SMALL, "half_moments": True})
     train(half)
     ours, reference = ([line["loss"] for line in metrics(tmp_path / out)] for out in ("half", "whole"))
     assert ours != reference
     assert ours[-1] == pytest.approx(reference[-1], rel=0.05)
-    (tmp_path / "half" / "checkpoints" / "LATEST").write_text("step_14\n")
+    (tmp_path / "half" / "checkpoints" / "LATEST").write_text("step_10\n")
     train(half)
     assert [line["loss"] for line in metrics(tmp_path / "half")] == ours  # the rounding is seeded by the step
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from trainer_shards import Made, colour_sample, text_sample, write_dataset
 from curation.shards import index_path, read_index
 from model.config import ModelConfig
 from trainer.checkpoint import latest
+from trainer.cli import main
 from trainer.dataset import open_shards
 from trainer.flops import flop_model
 from trainer.plan import make_plan
@@ -35,38 +37,37 @@ from trainer.world import World
 ALONE = World(rank=0, size=1, device=torch.device("cpu"), mesh=None)
 
 FLAGS = ["--pack-tokens", "256", "--pack-patches", "512", "--step-packs", "4", "--save-every", "3", "--keep", "9"]
+STEPS = 9  # of the run that is killed: it may be anywhere, on either side of a checkpoint
 
 
-def command(
-    out: Path, shards: Path, *, ranks: int, steps: int = 6, stage: str = "stage3", extra: tuple[str, ...] = ()
+def arguments(
+    out: Path, shards: Path, *, steps: int = 4, stage: str = "stage3", extra: tuple[str, ...] = ()
 ) -> list[str]:
-    start = [sys.executable, "-m"]
-    if ranks > 1:
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
-    flags = ["--shards", str(shards), "--out", str(out), "--steps", str(steps), *FLAGS, *extra]
-    return [*start, "trainer", "run", stage, *flags]
+    return ["run", stage, "--shards", str(shards), "--out", str(out), "--steps", str(steps), *FLAGS, *extra]
 
 
-def run(out: Path, shards: Path, **changes: Any) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command(out, shards, **changes), env=environment, capture_output=True, text=True, timeout=240)
+def launch(*command: str) -> None:
+    """Run a script of this folder or a module, with the project's packages."""
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(__file__).parent)])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-def launch(ranks: int, *command: str) -> None:
-    """Run a module or script on several ranks."""
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    paths = f"{Path(__file__).parents[2]}:{Path(__file__).parent}"
-    done = subprocess.run(
-        [*start, *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+def torchrun(ranks: int) -> list[str]:
+    return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m", "trainer"]
 
 
+def run(out: Path, shards: Path, *, ranks: int, **changes: Any) -> None:
+    """One rank trains in this process, several are forked from one."""
+    asked = arguments(out, shards, **changes)
+    if ranks == 1:
+        assert main(asked) == 0
+    else:
+        launch(str(Path(__file__).with_name("forked_ranks.py")), str(ranks), *asked)
+
+
+@cache
 def reference(case: Case) -> dict[str, torch.Tensor]:
     """Plain cross-entropy of the logits of all packs in one process, and autograd's gradients."""
     model = fresh(case)
@@ -79,28 +80,54 @@ def reference(case: Case) -> dict[str, torch.Tensor]:
     return {"loss": loss.detach(), "norm": norm, **found}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "replicas"), [(1, 1), (2, 1), (4, 1), (4, 2)])
-def test_losses_and_gradients_equal_one_process(tmp_path: Path, ranks: int, replicas: int) -> None:
-    """With accumulation of 1 and 4; every third pack holds pictures, so that most ranks see text alone."""
-    cases = [Case(trains=trains, packs=ranks * accumulation) for trains in TRAINS for accumulation in (1, 4)]
-    cases = cases if replicas == 1 else cases[:2]
-    cases.append(Case(trains="everything", packs=ranks, recompute=True))
-    cases.append(Case(trains="everything", packs=4 * ranks, poisoned=3))
-    if ranks == 1:
-        found = [run_case(case, ALONE) for case in cases]
-    else:
-        (tmp_path / "cases.json").write_text(json.dumps([asdict(case) for case in cases]))
-        script = str(Path(__file__).with_name("rank_gradients.py"))
-        launch(ranks, script, str(tmp_path / "cases.json"), str(tmp_path / "found.pt"), str(replicas))
-        found = torch.load(tmp_path / "found.pt")
-    assert all(found.pop().values())  # one pack that is not a number: no rank changed any weight
-    for case, values in zip(cases[:-1], found, strict=True):
+LAYOUTS = [(2, 1), (4, 1), (4, 2)]
+
+
+def cases(ranks: int, replicas: int) -> list[Case]:
+    """With accumulation of 1 and 3; every third pack holds pictures, so that most ranks see text alone. The last case is poisoned."""
+    all_of = [Case(trains=trains, packs=ranks * accumulation) for trains in TRAINS for accumulation in (1, 3)]
+    return [
+        *(all_of if replicas == 1 else all_of[:2]),
+        Case(trains="everything", packs=ranks, recompute=True),
+        Case(trains="everything", packs=max(4, 2 * ranks), poisoned=3),
+    ]
+
+
+@pytest.fixture(scope="module")
+def found_by_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], list[dict[str, torch.Tensor]]]:
+    """What several ranks find in each case of their layout; one process starts them all."""
+    folder = tmp_path_factory.mktemp("ranks")
+    outs = {layout: folder / f"{layout[0]}_{layout[1]}.pt" for layout in LAYOUTS}
+    asked = [
+        {"ranks": ranks, "replicas": replicas, "cases": [asdict(c) for c in cases(ranks, replicas)], "out": str(out)}
+        for (ranks, replicas), out in outs.items()
+    ]
+    (folder / "layouts.json").write_text(json.dumps(asked))
+    launch(str(Path(__file__).with_name("rank_gradients.py")), str(folder / "layouts.json"))
+    return {layout: torch.load(out) for layout, out in outs.items()}
+
+
+def assert_equal_to_one_process(ranks: int, replicas: int, found: list[dict[str, torch.Tensor]]) -> None:
+    assert all(found[-1].values())  # one pack that is not a number: no rank changed any weight
+    for case, values in zip(cases(ranks, replicas)[:-1], found[:-1], strict=True):
         wanted = reference(case)
         assert set(values) >= set(wanted), case
         for name, value in wanted.items():
             error = (values[name].double() - value.double()).norm() / value.double().norm()
             assert error < 1e-5, (case, name, float(error))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ranks", "replicas"), LAYOUTS)
+def test_losses_and_gradients_equal_one_process(
+    found_by_ranks: dict[tuple[int, int], list[dict[str, torch.Tensor]]], ranks: int, replicas: int
+) -> None:
+    assert_equal_to_one_process(ranks, replicas, found_by_ranks[ranks, replicas])
+
+
+@pytest.mark.slow
+def test_a_step_alone_equals_plain_cross_entropy() -> None:
+    assert_equal_to_one_process(1, 1, [run_case(case, ALONE) for case in cases(1, 1)])
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:
@@ -141,9 +168,10 @@ def test_two_ranks_equal_one_process_also_where_one_has_text_only(apart: Path, t
 
 
 def kill_one_after(out: Path, shards: Path, *, ranks: int, steps: int) -> None:
-    """SIGKILL one rank of a run once it has logged so many steps; the others must end by themselves."""
+    """SIGKILL one rank of a run of torchrun once it has logged so many steps; the others must end by themselves."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(out, shards, ranks=ranks, steps=12), env=environment, stderr=subprocess.DEVNULL)
+    command = [sys.executable, *torchrun(ranks), *arguments(out, shards, steps=STEPS)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     while process.poll() is None and not (
         (out / "metrics.jsonl").is_file() and len((out / "metrics.jsonl").read_text().splitlines()) >= steps
     ):
@@ -178,13 +206,13 @@ def planned_samples(shards: Path, steps: int) -> list[str]:
 
 @pytest.mark.slow
 def test_a_run_killed_anywhere_and_resumed_with_other_ranks_sees_the_same_samples(mixed: Path, tmp_path: Path) -> None:
-    run(tmp_path / "one", mixed, ranks=1, steps=12)
+    run(tmp_path / "one", mixed, ranks=1, steps=STEPS)
     where = random.randint(1, 5)
     print(f"killed after step {where}")
     kill_one_after(tmp_path / "many", mixed, ranks=3, steps=where)  # 3 ranks do not divide the 4 packs of a step
-    run(tmp_path / "many", mixed, ranks=2, steps=12, extra=("--workers", "1"))
+    launch(*torchrun(2), *arguments(tmp_path / "many", mixed, steps=STEPS, extra=("--workers", "1")))
     assert_same(tmp_path / "many", tmp_path / "one")
-    assert [line["seen"] for line in metrics(tmp_path / "many")] == planned_samples(mixed, 12)
+    assert [line["seen"] for line in metrics(tmp_path / "many")] == planned_samples(mixed, STEPS)
     step = latest(tmp_path / "many")
     assert step is not None
-    assert step.name == "step_12"
+    assert step.name == f"step_{STEPS}"

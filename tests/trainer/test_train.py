@@ -196,9 +196,13 @@ def test_commands_answer_with_exit_codes_and_one_line(
     assert main(["plan", "stage3", "--shards", str(broken)]) == 1
 
 
+def arguments(shards: Path, out: Path, steps: int) -> list[str]:
+    run = ["run", "stage3", "--shards", str(shards), "--out", str(out), "--steps", str(steps)]
+    return [*run, "--save-every", "3", "--keep", "3", *FLAGS]
+
+
 def command(shards: Path, out: Path, steps: int) -> list[str]:
-    run = [sys.executable, "-m", "trainer", "run", "stage3", "--shards", str(shards), "--out", str(out)]
-    return [*run, "--steps", str(steps), "--save-every", "3", "--keep", "3", *FLAGS]
+    return [sys.executable, "-m", "trainer", *arguments(shards, out, steps)]
 
 
 def environment() -> dict[str, str]:
@@ -214,7 +218,7 @@ def wait_for_steps(process: subprocess.Popen[bytes], out: Path, steps: int) -> N
 
 @pytest.mark.slow
 def test_a_run_killed_twice_gives_the_same_losses_bit_by_bit(mixed: Path, tmp_path: Path) -> None:
-    subprocess.run(command(mixed, tmp_path / "whole", 12), check=True, env=environment(), capture_output=True)
+    assert main(arguments(mixed, tmp_path / "whole", 12)) == 0
     out = tmp_path / "killed"
     for steps in (random.randint(1, 5), random.randint(6, 10)):
         print(f"killed after step {steps}")
@@ -222,7 +226,7 @@ def test_a_run_killed_twice_gives_the_same_losses_bit_by_bit(mixed: Path, tmp_pa
         wait_for_steps(process, out, steps)
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    subprocess.run(command(mixed, out, 12), check=True, env=environment(), capture_output=True)
+    assert main(arguments(mixed, out, 12)) == 0
     assert losses(out) == losses(tmp_path / "whole")
     assert [line["seen"] for line in metrics(out)] == [line["seen"] for line in metrics(tmp_path / "whole")]
 
@@ -244,18 +248,18 @@ def test_a_run_asked_to_stop_saves_and_says_how_to_go_on(mixed: Path, tmp_path: 
 def test_a_shard_that_is_deleted_between_two_steps_stops_the_run_and_costs_nothing(mixed: Path, tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     shutil.copytree(mixed, shards)
-    train(settings(shards, tmp_path / "whole", steps=16))
+    train(settings(shards, tmp_path / "whole", steps=8))
     train(settings(shards, tmp_path / "out", steps=2, save_every=1))
     lost = sorted((shards / "shards").glob("*.tar"))[2]
     lost.rename(tmp_path / "aside.tar")
     open_shard.cache_clear()
     with pytest.raises(ContractError, match=rf"{lost.name}: rows .* cannot be read .*No such file"):
-        train(settings(shards, tmp_path / "out", steps=16, save_every=1))
+        train(settings(shards, tmp_path / "out", steps=8, save_every=1))
     (tmp_path / "aside.tar").rename(lost)
     done = latest(tmp_path / "out")
     assert done is not None
     assert read_progress(done).step >= 2
-    train(settings(shards, tmp_path / "out", steps=16))
+    train(settings(shards, tmp_path / "out", steps=8))
     # The rate's schedule of the first two steps ended at step 2, so that losses differ; samples must not.
     assert [line["seen"] for line in metrics(tmp_path / "out")] == [
         line["seen"] for line in metrics(tmp_path / "whole")
