@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
         help="a sample that stands still so long is quarantined (%(default)s)",
     )
     run.add_argument("--quiet", action="store_true", help="no progress")
+    run.add_argument("--no-report", action="store_true", help="no report.html: `report DIR` writes it at any time")
 
     stats = _on_dataset(
         commands_, "stats", commands.stats, "shard statistics: samples, tokens, bytes, branches, scores, balance"

@@ -139,7 +139,12 @@ def run(options: argparse.Namespace) -> int:
             "Put them there (vl3-curate doctor says how), or go without them and re-weigh: --allow-missing"
         )
     result = run_plan(
-        resolved, executor=options.executor, workers=options.workers, recipe_file=recipe_file, quiet=options.quiet
+        resolved,
+        executor=options.executor,
+        workers=options.workers,
+        recipe_file=recipe_file,
+        quiet=options.quiet,
+        report=not options.no_report,
     )
     manifest = result.manifest
     samples = sum(shard.samples for shard in manifest.shards)
@@ -149,9 +154,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     seconds = result.seconds + result.report_seconds
     read, decoded = result.counters.get("media_read", 0), result.counters.get("media_decoded", 0)
-    console.print(
-        f"{where}, in {seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. See {options.out / 'report.html'}"
-    )
+    see = f"Then: vl3-curate report {options.out}" if options.no_report else f"See {options.out / 'report.html'}"
+    console.print(f"{where}, in {seconds:,.1f} s; media read {read:,}, decoded {decoded:,}. {see}")
     return 0
 
 

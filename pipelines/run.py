@@ -46,12 +46,14 @@ def run(
     workers: int | None = None,
     recipe_file: str = "",
     quiet: bool = False,
+    report: bool = True,
 ) -> RunResult:
     """Build the plan's dataset in `plan.out`.
 
     Args:
         workers: worker processes (local; 0 = in this process, unguarded) or CPUs of Ray; None = as many as there are.
         recipe_file: the Python file the recipe came from, which workers import too.
+        report: write report.html, which takes some seconds; without, `pipelines.report.write_report` does at any time.
 
     Raises:
         OperatorError, ContractError: the run failed; what is committed stays, running again resumes.
@@ -60,17 +62,21 @@ def run(
         with only_driver(plan.out):
             if finished(plan.id, Store(root=plan.out)):
                 return RunResult(manifest=read_manifest(plan.out), counters={}, seconds=0.0, nothing_to_do=True)
-            return _build(plan, executor, workers, recipe_file, quiet=quiet)
+            return _build(plan, executor, workers, recipe_file, quiet=quiet, report=report)
     except OSError as error:
         raise OperatorError(
             f"{plan.out}: {error}: the store or the disk failed; make room or repair it, then run again to resume"
         ) from error
 
 
-def _build(plan: Plan, executor: str, workers: int | None, recipe_file: str, *, quiet: bool) -> RunResult:
+def _build(plan: Plan, executor: str, workers: int | None, recipe_file: str, *, quiet: bool, report: bool) -> RunResult:
     store, plan_id = Store(root=plan.out), plan.id
     store.clean_temporaries()
-    (plan.out / "manifest.json").unlink(missing_ok=True)  # while its shards are rewritten, this is no dataset
+    for name in (
+        "manifest.json",
+        "report.html",
+    ):  # while its shards are rewritten, this is no dataset, and the page is of another
+        (plan.out / name).unlink(missing_ok=True)
     running = _executor(executor, Job.of(plan, recipe_file), _cursors(store, plan_id), workers)
     progress, journal = Progress(plan, quiet=quiet), Journal(plan, plan_id)
     try:
@@ -86,6 +92,8 @@ def _build(plan: Plan, executor: str, workers: int | None, recipe_file: str, *, 
     manifest = publish(plan, plan_id, store, accounts)
     seconds = progress.seconds
     _record(plan, plan_id, accounts, progress, manifest, executor, running.slots)
+    if report:
+        write_report(plan.out)
     counters = dict(progress.counters)
     return RunResult(manifest=manifest, counters=counters, seconds=seconds, report_seconds=progress.seconds - seconds)
 
@@ -110,7 +118,7 @@ def _cursors(store: Store, plan_id: str) -> Path:
 def _record(
     plan: Plan, plan_id: str, accounts: Accounts, progress: Progress, manifest: Manifest, executor: str, slots: int
 ) -> None:
-    """report.json and report.html: what a person looks at, and all that differs from run to run."""
+    """report.json: what a person looks at, and all that differs from run to run."""
     facts: dict[str, Any] = {
         "plan": plan_id,
         "stage": plan.recipe.stage,
@@ -137,7 +145,6 @@ def _record(
         "totals": manifest.branches,
     }
     write_json(plan.out / "report.json", facts)
-    write_report(plan.out)
 
 
 def _crowds(accounts: Accounts, branch: str, node: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from rich.console import Console
-from run_checks import digests, ledger
+from run_checks import build, digests, ledger
 
 from curation.filters import ShortSide
 from curation.select import ExactDedup, PerceptualDedup
@@ -65,7 +65,7 @@ def test_the_best_picture_carries_the_other_captions(
     pictures: Path, plan_of: Callable[..., Plan], tmp_path: Path
 ) -> None:
     plan = plan_of(tmp_path / "out", recipe(pictures), rows=2)
-    run(plan, workers=0, quiet=True)
+    build(plan)
     rows = ledger(plan.out).sort("id")
     small = rows.filter(pl.col("origin").str.starts_with("s"))
     # Equal but for case and spaces: the one of the smallest id, in the order of ids; what the survivor says itself is left out.
@@ -96,11 +96,11 @@ def test_where_tasks_are_cut_changes_no_alternate(pictures: Path, plan_of: Calla
     plans = [plan_of(tmp_path / f"{n}", recipe(pictures), rows=rows) for n, rows in enumerate((6, 1))]
     plans[1] = replace(plans[1], select_parts=1, select_keys=2)
     for plan, workers in zip(plans, (0, 2), strict=True):
-        run(plan, workers=workers, quiet=True)
+        build(plan, workers=workers)
     one, other = ({name: value for name, value in digests(p.out).items() if "tar" in name} for p in plans)
     assert one == other
     without = plan_of(tmp_path / "without", recipe(pictures, alternates=0), rows=6)
-    run(without, workers=0, quiet=True)
+    build(without)
     assert "alternates" not in json.dumps(stored(without.out))
     assert not any(stored(without.out).values())
     assert ledger(without.out)["alternates"].fill_null(0).sum() == 0
@@ -136,7 +136,7 @@ def test_later_pictures_are_held_against_a_base(
     pictures: Path, plan_of: Callable[..., Plan], tmp_path: Path, parts: int
 ) -> None:
     first = plan_of(tmp_path / "first", recipe(pictures), rows=2)
-    run(first, workers=0, quiet=True)
+    build(first)
     kept = ledger(first.out).filter(pl.col("decision") == "kept")
     assert write_signatures(first, "images", "PerceptualDedup", tmp_path / "base") == kept.height == 2
     later = {
@@ -154,7 +154,7 @@ def test_later_pictures_are_held_against_a_base(
         select_parts=parts,
         select_keys=100,
     )
-    run(plan, workers=0, quiet=True)
+    build(plan)
     rows = {row["origin"]: row for row in ledger(plan.out).to_dicts()}
     assert rows["old"]["duplicate_of"] == kept.filter(pl.col("origin").str.starts_with("l"))["id"][0]
     assert rows["new"]["duplicate_of"] == rows["new again"]["id"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from run_checks import digests
+from run_checks import build, digests
 
 from curation.filters import Decodable, Words
 from curation.operator import ContractError, Part, PartLimits
@@ -18,7 +18,6 @@ from pipelines.local import InProcess
 from pipelines.plan import Plan, make_plan
 from pipelines.progress import Progress
 from pipelines.recipe import Recipe, branch
-from pipelines.run import run
 from pipelines.schedule import execute
 from pipelines.work import Job, Task
 
@@ -80,7 +79,7 @@ def test_bytes_copied_by_the_pass_or_later_give_the_same_shards(images: Path, tm
     later = plan_of(NoBytes(str(images), id="id"), tmp_path / "later")
     assert stop_before("settle", later) == []
     for plan in (ahead, later):
-        run(plan, workers=0, quiet=True)
+        build(plan)
         assert not list(plan.out.glob("work/*/*.copy*"))
     assert shards_of(ahead.out) == shards_of(later.out)
 
@@ -88,11 +87,11 @@ def test_bytes_copied_by_the_pass_or_later_give_the_same_shards(images: Path, tm
 @pytest.mark.slow
 def test_a_damaged_copy_is_made_again_by_the_next_run(images: Path, tmp_path: Path) -> None:
     whole = plan_of(ParquetSource(str(images), id="id"), tmp_path / "whole")
-    run(whole, workers=0, quiet=True)
+    build(whole)
     plan = plan_of(ParquetSource(str(images), id="id"), tmp_path / "damaged")
     copy = stop_before("shard", plan)[0]
     copy.write_bytes(bytes(copy.stat().st_size))
     with pytest.raises(ContractError, match="changed since they were measured"):
-        run(plan, workers=0, quiet=True)
-    run(plan, workers=0, quiet=True)
+        build(plan)
+    build(plan)
     assert shards_of(plan.out) == shards_of(whole.out)

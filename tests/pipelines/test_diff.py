@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from run_checks import ledger
+from run_checks import build, ledger
 
 from curation.filters import Words
 from curation.select import ExactDedup
@@ -14,7 +14,6 @@ from pipelines.cli import main
 from pipelines.diff import ABSENT, dataset_diff
 from pipelines.plan import make_plan
 from pipelines.recipe import Recipe, branch
-from pipelines.run import run
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         recipe = Recipe(
             stage="stage1", branches=(branch("text", JsonlSource(str(data), id="id"), Words(low=low), *operators),)
         )
-        run(make_plan(recipe, root / name), workers=0, quiet=True)
+        build(make_plan(recipe, root / name))
         outs.append(root / name)
     return outs[0], outs[1]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from run_checks import build
 
 from curation.filters import (
     C4,
@@ -28,7 +29,6 @@ from pipelines.explain import explain_sample
 from pipelines.ledger import scan_ledger
 from pipelines.plan import make_plan
 from pipelines.recipe import Recipe, branch
-from pipelines.run import run
 from tests.curation import hostile
 
 PROSE = "The cat sat on the mat with a book and looked at what the people have to be. "
@@ -58,7 +58,7 @@ def built(folder: Path, *operators: Filter | MaskPersonalData | KeepC4Lines) -> 
     recipe = Recipe(
         stage="stage1", branches=(branch("text", JsonlSource(str(folder / "text.jsonl"), id="id"), *operators),)
     )
-    run(make_plan(recipe, folder / "out"), executor="local", workers=0, quiet=True)
+    build(make_plan(recipe, folder / "out"))
     return folder / "out"
 
 

@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from run_checks import build
 
 from curation.batch import Batch
 from curation.filters import (
@@ -46,7 +47,6 @@ from curation.sources import WebDatasetSource
 from pipelines.cli import main
 from pipelines.plan import make_plan
 from pipelines.recipe import Recipe, branch
-from pipelines.run import run
 from tests.curation import hostile
 from tests.curation.films import encode, shot
 
@@ -96,12 +96,7 @@ def test_explain_tells_every_score_and_the_reason(
             "StaticShare.above",
         )
     recipe = Recipe(stage="stage3", branches=(branch("media", tar(tmp_path / "m.tar", suffix, **media), *operators),))
-    run(
-        make_plan(recipe, tmp_path / "out", data=str(tmp_path), limits=PartLimits()),
-        executor="local",
-        workers=0,
-        quiet=True,
-    )
+    build(make_plan(recipe, tmp_path / "out", data=str(tmp_path), limits=PartLimits()))
     assert main(["explain", str(tmp_path / "out"), "good"]) == 0
     said = re.sub(r"\s+", " ", capsys.readouterr().out)
     for name, value in expected(media["good"], kind, operators).items():

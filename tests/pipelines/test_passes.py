@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from run_checks import build
 
 from curation.batch import Batch
 from curation.operator import Filter, Part, PartLimits, Source
 from curation.sample import Origin, Sample, Turn, sample_id
 from pipelines.plan import make_plan
 from pipelines.recipe import Recipe, branch
-from pipelines.run import run
 
 BATCHES: list[weakref.ref[Batch]] = []
 STILL_HELD: list[int] = []
@@ -49,6 +49,6 @@ class Noting(Filter):
 
 def test_a_batch_and_its_bytes_are_gone_before_the_next_is_read(tmp_path: Path) -> None:
     texts = branch("texts", Looking(), Noting())
-    run(make_plan(Recipe(stage="stage1", branches=(texts,)), tmp_path / "out"), workers=0, quiet=True)
+    build(make_plan(Recipe(stage="stage1", branches=(texts,)), tmp_path / "out"))
     assert len(BATCHES) > 1
     assert STILL_HELD == [0]

@@ -1,6 +1,7 @@
 """The four guarantees: conservation, identity, isolation, explainability."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,17 +11,17 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from run_checks import SAMPLES, digests, ledger
+from run_checks import SAMPLES, build, digests, ledger
 
 from curation.filters import AspectRatio, Decodable, ShortSide
+from curation.operator import PartLimits
 from curation.select import ExactDedup
 from curation.shards import open_dataset
 from curation.sources import ParquetSource
 from pipelines.cli import main
-from pipelines.plan import Plan
+from pipelines.plan import Plan, make_plan
 from pipelines.recipe import Mixture, Recipe, ShardLimits, branch
 from pipelines.recipes import RECIPES
-from pipelines.run import run
 from pipelines.verify import verify_dataset
 
 PlanOf = Callable[..., Plan]
@@ -127,19 +128,22 @@ def test_verify_finds_no_fault_and_names_a_flipped_byte(dataset: Path, tmp_path:
     assert main(["verify", str(copy)]) == 1
 
 
+def test_workers_change_no_byte(dataset: Path, demo_dataset: Path) -> None:
+    """Two of them, started by the command line, against the very process that asks."""
+    assert digests(demo_dataset) == digests(dataset)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "rows"), [(0, 40), (2, 7), (1, 10_000)])
-def test_workers_and_part_sizes_change_no_byte(
-    dataset: Path, plan_of: PlanOf, tmp_path: Path, workers: int, rows: int
-) -> None:
-    run(plan_of(tmp_path, rows=rows), workers=workers, quiet=True)
+@pytest.mark.parametrize(("workers", "rows"), [(2, 7), (1, 10_000)])
+def test_part_sizes_change_no_byte(dataset: Path, plan_of: PlanOf, tmp_path: Path, workers: int, rows: int) -> None:
+    build(plan_of(tmp_path, rows=rows), workers=workers)
     assert digests(tmp_path) == digests(dataset)
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ray_gives_the_same_bytes(dataset: Path, plan_of: PlanOf, tmp_path: Path) -> None:
-    run(plan_of(tmp_path), executor="ray", workers=2, quiet=True)
+    build(plan_of(tmp_path), executor="ray", workers=2)
     assert digests(tmp_path) == digests(dataset)
 
 
@@ -164,57 +168,90 @@ def image_recipe(data: Path, *, ratio: float, side: int) -> Recipe:
     return Recipe(stage="stage1", branches=(images,))
 
 
-@pytest.mark.slow
-def test_a_tighter_bound_reads_no_media_again(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
-    first = run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=28)), workers=0, quiet=True)
-    assert first.counters["media_decoded"] > 0
-    tighter = run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=150)), workers=0, quiet=True)
+@pytest.fixture(scope="module")
+def loose(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images with a loose bound; tests that change something copy it."""
+    return images(corpora, tmp_path_factory.mktemp("loose"), side=28)
+
+
+@pytest.fixture(scope="module")
+def tight(corpora: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images with a tight bound."""
+    return images(corpora, tmp_path_factory.mktemp("tight"), side=150)
+
+
+def images(corpora: Path, out: Path, *, side: int) -> Path:
+    recipe = image_recipe(corpora, ratio=3.0, side=side)
+    result = build(make_plan(recipe, out, data=str(corpora), limits=PartLimits(rows=40)))
+    assert result.counters["media_decoded"] > 0
+    return out
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a copy goes."""
+    return tmp_path / "out"
+
+
+def test_a_tighter_bound_reads_no_media_again(
+    loose: Path, tight: Path, corpora: Path, plan_of: PlanOf, out: Path
+) -> None:
+    shutil.copytree(loose, out)
+    tighter = build(plan_of(out, image_recipe(corpora, ratio=3.0, side=150)))
     assert tighter.counters.get("media_read", 0) == 0
-    fresh = tmp_path / "fresh"
-    run(plan_of(fresh, image_recipe(corpora, ratio=3.0, side=150)), workers=0, quiet=True)
-    assert digests(tmp_path) == digests(fresh)
-    assert ledger(tmp_path).sort("id").equals(ledger(fresh).sort("id"))
+    assert digests(out) == digests(tight)
+    assert ledger(out).sort("id").equals(ledger(tight).sort("id"))
 
 
-@pytest.mark.slow
-def test_a_looser_bound_measures_only_what_it_lets_in(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
-    run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=150)), workers=0, quiet=True)
-    before = ledger(tmp_path).filter(pl.col("reason") == "ShortSide.below").height
-    looser = run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=28)), workers=0, quiet=True)
-    after = ledger(tmp_path).filter(pl.col("reason") == "ShortSide.below").height
+def test_a_looser_bound_measures_only_what_it_lets_in(tight: Path, corpora: Path, plan_of: PlanOf, out: Path) -> None:
+    shutil.copytree(tight, out)
+    before = ledger(out).filter(pl.col("reason") == "ShortSide.below").height
+    looser = build(plan_of(out, image_recipe(corpora, ratio=3.0, side=28)))
+    after = ledger(out).filter(pl.col("reason") == "ShortSide.below").height
     assert before > after
     assert looser.counters["media_read"] == before - after
 
 
-@pytest.mark.slow
-def test_going_back_to_an_earlier_recipe_restores_its_dataset(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
+def test_going_back_to_an_earlier_recipe_restores_its_dataset(
+    loose: Path, corpora: Path, plan_of: PlanOf, out: Path
+) -> None:
     """Shards of two recipes have the same names; a commit whose files were overwritten is no longer done."""
-    run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=28)), workers=0, quiet=True)
-    first = digests(tmp_path)
-    run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=150)), workers=0, quiet=True)
-    assert digests(tmp_path) != first
-    back = run(plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=28)), workers=0, quiet=True)
-    assert digests(tmp_path) == first
+    shutil.copytree(loose, out)
+    first = digests(out)
+    build(plan_of(out, image_recipe(corpora, ratio=3.0, side=150)))
+    assert digests(out) != first
+    back = build(plan_of(out, image_recipe(corpora, ratio=3.0, side=28)))
+    assert digests(out) == first
     assert not back.nothing_to_do
 
 
-@pytest.mark.slow
-def test_a_damaged_commit_is_done_again(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, image_recipe(corpora, ratio=3.0, side=28))
-    run(plan, workers=0, quiet=True)
-    want = digests(tmp_path)
-    (tmp_path / "manifest.json").unlink()
-    tables = sorted((tmp_path / "work" / plan.branches[0].segments[0].id).glob("*.parquet"))
+def test_a_damaged_commit_is_done_again(loose: Path, corpora: Path, plan_of: PlanOf, out: Path) -> None:
+    shutil.copytree(loose, out)
+    plan = plan_of(out, image_recipe(corpora, ratio=3.0, side=28))
+    (out / "manifest.json").unlink()
+    tables = sorted((out / "work" / plan.branches[0].segments[0].id).glob("*.parquet"))
     tables[0].write_bytes(tables[0].read_bytes()[:-7])
-    (tmp_path / "shards" / "000000.tar").write_bytes(b"")
-    run(plan, workers=0, quiet=True)
-    assert digests(tmp_path) == want
+    (out / "shards" / "000000.tar").write_bytes(b"")
+    build(plan)
+    assert digests(out) == digests(loose)
+
+
+def test_a_run_without_its_report_leaves_none_of_an_earlier_run(
+    demo_dataset: Path, loose: Path, corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not (loose / "report.html").exists()
+    out = tmp_path / "out"
+    shutil.copytree(demo_dataset, out)
+    arguments = ["run", "demo", "--data", str(corpora), "--out", str(out), "--part-rows", "40", "--workers", "0"]
+    assert main([*arguments, "--limit", "5", "--quiet", "--no-report"]) == 0
+    assert not (out / "report.html").exists()
+    assert f"vl3-curate report {out}" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_small_shards_hold_the_same_samples(dataset: Path, corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     recipe = replace(RECIPES["demo"](str(corpora)), shards=ShardLimits(samples=10, tokens=6000, bytes=1 << 20))
-    manifest = run(plan_of(tmp_path, recipe), workers=0, quiet=True).manifest
+    manifest = build(plan_of(tmp_path, recipe)).manifest
     assert len(manifest.shards) > 5
     assert max(entry.samples for entry in manifest.shards) <= 10
     kept = [set(ledger(out).filter(pl.col("decision") == "kept")["id"]) for out in (tmp_path, dataset)]
@@ -227,7 +264,7 @@ def test_a_mixture_is_met_and_what_goes_over_is_named(corpora: Path, plan_of: Pl
     recipe = replace(
         recipe, branches=recipe.branches[:2], mixture=Mixture(weights={"image_text": 3, "documents": 1}, budget=16)
     )
-    manifest = run(plan_of(tmp_path, recipe), workers=0, quiet=True).manifest
+    manifest = build(plan_of(tmp_path, recipe)).manifest
     assert {name: counts["samples"] for name, counts in manifest.branches.items()} == {"image_text": 12, "documents": 4}
     assert manifest.mixture["samples"] == {"image_text": 0.75, "documents": 0.25}
     rows = ledger(tmp_path)
@@ -256,16 +293,13 @@ def test_explain_lists_no_operator_for_a_sample_that_its_source_could_not_read(
     assert "NormalizeTurns" not in said
 
 
-@pytest.mark.slow
-def test_the_manifest_names_no_place_of_the_data(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
+def test_the_manifest_names_no_place_of_the_data(loose: Path, corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     """The same corpora at another place give the same manifest, and only paths are rewritten."""
     other = tmp_path / "e"
     other.mkdir()
     for path in corpora.iterdir():
         (other / path.name).write_bytes(path.read_bytes())
-    recipes = [image_recipe(data, ratio=3.0, side=28) for data in (corpora, other)]
-    outs = [tmp_path / "first", tmp_path / "second"]
-    run(plan_of(outs[0], recipes[0]), workers=0, quiet=True)
-    run(replace(plan_of(outs[1], recipes[1]), data=str(other)), workers=0, quiet=True)
-    assert digests(outs[0]) == digests(outs[1])
-    assert str(tmp_path) not in (outs[1] / "manifest.json").read_text()
+    out = tmp_path / "second"
+    build(replace(plan_of(out, image_recipe(other, ratio=3.0, side=28)), data=str(other)))
+    assert digests(loose) == digests(out)
+    assert str(tmp_path) not in (out / "manifest.json").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from run_checks import digests, ledger
+from run_checks import build, digests, ledger
 
 from curation.batch import Batch
 from curation.filters import Words
@@ -77,9 +77,9 @@ def fates(out: Path) -> pl.DataFrame:
 @pytest.mark.parametrize(("parts", "keys", "rows", "workers"), [(1, 50, 17, 0), (3, 400, 17, 2), (1, 60, 90, 0)])
 def test_partitions_change_nothing(plan: Callable[..., Plan], parts: int, keys: int, rows: int, workers: int) -> None:
     at_once = plan("once")
-    run(at_once, workers=0, quiet=True)
+    build(at_once)
     cut = plan("cut", rows=rows, select_parts=parts, select_keys=keys)
-    run(cut, workers=workers, quiet=True)
+    build(cut, workers=workers)
     assert set(commits(at_once)) == {"dropped.json"}
     assert len(commits(cut)) > 3
     assert digests(cut.out) == digests(at_once.out)
@@ -94,7 +94,7 @@ def test_the_order_of_samples_changes_no_survivor(plan: Callable[..., Plan], tex
         (tmp_path / name).mkdir()
         (tmp_path / name / "texts.jsonl").write_text("\n".join(some) + "\n")
         made = plan(f"out-{name}", data=tmp_path / name, select_parts=2, select_keys=300)
-        run(made, workers=0, quiet=True)
+        build(made)
         # Equal texts draw equal numbers; which of them stays is for their ids to say.
         kept.append(ledger(made.out).filter(pl.col("decision") == "kept")["Draw"].sort().to_list())
     assert kept[0] == kept[1]
@@ -103,7 +103,7 @@ def test_the_order_of_samples_changes_no_survivor(plan: Callable[..., Plan], tex
 @pytest.mark.slow
 def test_an_interrupted_select_goes_on_where_it_was(plan: Callable[..., Plan]) -> None:
     made = plan("out", select_parts=2, select_keys=100)
-    run(made, workers=0, quiet=True)
+    build(made)
     wanted, written = digests(made.out), commits(made)
     folder = made.out / "work" / made.branches[0].segments[0].select_id
     pairs = sorted(name for name in written if name.startswith("pairs"))
@@ -114,7 +114,7 @@ def test_an_interrupted_select_goes_on_where_it_was(plan: Callable[..., Plan]) -
         (made.out / "manifest.json").unlink()
         for name in lost:
             (folder / name).unlink()
-        run(made, workers=0, quiet=True)
+        build(made)
         assert digests(made.out) == wanted
         again = commits(made)
         assert {name for name in again if again[name] != written[name]} == set(lost)
@@ -123,7 +123,7 @@ def test_an_interrupted_select_goes_on_where_it_was(plan: Callable[..., Plan]) -
 
 def test_a_damaged_run_is_gathered_again(plan: Callable[..., Plan]) -> None:
     made = plan("out", select_parts=4, select_keys=500)
-    run(made, workers=0, quiet=True)
+    build(made)
     wanted = digests(made.out)
     folder = made.out / "work" / made.branches[0].segments[0].select_id
     damaged = min(folder.glob("keys-*.parquet"))
@@ -132,7 +132,7 @@ def test_a_damaged_run_is_gathered_again(plan: Callable[..., Plan]) -> None:
     (folder / "dropped.json").unlink()
     for marker in folder.glob("pairs-*.json"):
         marker.unlink()
-    run(made, workers=0, quiet=True)
+    build(made)
     assert digests(made.out) == wanted
 
 
@@ -156,14 +156,14 @@ def test_later_data_are_held_against_the_signatures_of_earlier(
         folder.mkdir()
         (folder / file).write_bytes((texts / file).read_bytes())
     first = plan("first", data=old)
-    run(first, workers=0, quiet=True)
+    build(first)
     kept = set(ledger(first.out).filter(pl.col("decision") == "kept")["id"])
     base = tmp_path / "base"
     assert 0 < write_signatures(first, "text", "MinHashDedup", base) <= len(kept)
     second = plan("second", replace(DEDUP, base=str(base)), data=new, select_parts=parts, select_keys=100)
-    run(second, workers=0, quiet=True)
+    build(second)
     alone = plan("alone", data=new)
-    run(alone, workers=0, quiet=True)
+    build(alone)
     survivors = ledger(second.out)["duplicate_of"].drop_nulls()
     ours = set(ledger(second.out)["id"])
     # Some fall to the base, some to each other, and nobody else is named.

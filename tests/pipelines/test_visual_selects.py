@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from run_checks import digests, ledger
+from run_checks import build, digests, ledger
 
 from curation.filters import ShortSide
 from curation.select import Balance, ClusterBalance, PerceptualDedup, SemanticDedup
@@ -43,7 +43,7 @@ def test_workers_and_parts_change_nothing(corpora: Path, plan_of: Callable[..., 
     plans = [plan_of(tmp_path / f"{rows}", recipe(corpora), rows=rows) for rows in (40, 13)]
     plans[1] = replace(plans[1], select_parts=2, select_keys=900)
     for plan, workers in zip(plans, (0, 2), strict=True):
-        run(plan, workers=workers, quiet=True)
+        build(plan, workers=workers)
     first, second = (ledger(plan.out).drop("part").sort("id") for plan in plans)
     assert first.equals(second)
     reasons = set(first["reason"].drop_nulls())
@@ -72,7 +72,7 @@ def _goes_on_where_it_was(plan: Plan) -> None:
         for path in lost:
             path.unlink()
         (plan.out / "manifest.json").unlink()
-        run(plan, workers=0, quiet=True)
+        build(plan)
         assert digests(plan.out) == wanted
         again = {path for path in markers if path.stat().st_mtime_ns != markers[path]}
         assert again == {path for path in lost if path.parent == folder}
@@ -88,7 +88,7 @@ def test_killed_in_the_middle_of_a_select_and_resumed_on_ray_gives_the_same_byte
     run(whole, workers=0, quiet=True)
     plan = replace(plan, select_parts=2, select_keys=900)
     _kill_at_first(plan, plan.branches[0].segments[0].select_id, "meet")
-    result = run(plan, executor="ray", workers=2, quiet=True)
+    result = build(plan, executor="ray", workers=2)
     assert not result.nothing_to_do
     assert digests(plan.out) == digests(whole.out)
     tables = [ledger(out).sort("id") for out in (plan.out, whole.out)]
@@ -114,14 +114,14 @@ def test_the_ledger_holds_the_similarity_and_another_cut_looks_at_nothing_again(
     corpora: Path, plan_of: Callable[..., Plan], tmp_path: Path
 ) -> None:
     strict = plan_of(tmp_path / "out", recipe(corpora, cosine=0.999))
-    run(strict, workers=0, quiet=True)
+    build(strict)
     before = {path: path.stat().st_mtime_ns for path in node_markers(strict, 1)}
     related = tmp_path / "out" / "work" / strict.branches[0].segments[1].relation_id
     times = [path.stat().st_mtime_ns for path in sorted(related.iterdir())]
     few = ledger(strict.out)
     cut = round(few["semantic_similarity"].drop_nulls().median(), 3)  # pyright: ignore[reportArgumentType, reportCallIssue]
     loose = plan_of(tmp_path / "out", recipe(corpora, cosine=cut))
-    run(loose, workers=0, quiet=True)
+    build(loose)
     many = ledger(loose.out)
     assert loose.branches[0].segments[1].id == strict.branches[0].segments[1].id
     assert {path: path.stat().st_mtime_ns for path in node_markers(loose, 1)} == before

@@ -9,7 +9,9 @@ import socket
 import sys
 from collections.abc import Callable
 
-import trainer.train  # noqa: F401  # before the ranks part
+import torch._dynamo  # noqa: F401  # what the first optimizer loads
+
+import trainer.train  # noqa: F401
 from trainer.cli import main
 from trainer.process import end_with
 
