@@ -17,7 +17,7 @@ from curation.sources import ParquetSource
 from pipelines.ahead import Ahead, AheadGuard
 from pipelines.guard import Guard
 from pipelines.plan import Plan
-from pipelines.recipe import Recipe, branch, gpu, on
+from pipelines.recipe import ONE_CPU, Recipe, branch, gpu, on
 from pipelines.run import run
 
 PlanOf = Callable[..., Plan]
@@ -26,8 +26,8 @@ PlanOf = Callable[..., Plan]
 def test_pictures_and_their_counts_are_the_same_ahead(corpora: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     source = ParquetSource(f"{corpora}/image_text-*.parquet", texts="texts", id="id")
     counters = []
-    for name, decodable in (("ahead", on(gpu(1), Decodable())), ("alone", (Decodable(),))):
-        recipe = Recipe(stage="stage2", branches=(branch("images", source, Words(low=0), *decodable),))
+    for name, decodable in (("ahead", on(gpu(1), Decodable())), ("alone", on(ONE_CPU, Decodable()))):
+        recipe = Recipe(stage="stage2", branches=(branch("images", source, Words(low=0), decodable),))
         counters.append(
             run(plan_of(tmp_path / name, replace(recipe, max_failures=0.5)), workers=0, quiet=True).counters
         )
