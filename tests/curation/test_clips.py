@@ -134,7 +134,7 @@ def test_whole_run_over_clips_leaves_shards_with_each_shot(tmp_path: Path) -> No
     from pipelines.plan import make_plan
 
     recipe = Recipe(stage="stage3", branches=(branch("videos", source),))
-    run(make_plan(recipe, tmp_path / "out", data=str(tmp_path)), executor="local", workers=1)
+    run(make_plan(recipe, tmp_path / "out", data=str(tmp_path)), executor="local", workers=1, report=False)
     with tarfile.open(tmp_path / "out" / "shards" / "000000.tar") as tar:
         clips = [tar.extractfile(m).read() for m in tar if m.name.endswith(".mp4")]  # pyright: ignore[reportOptionalMemberAccess]
     expected = sorted(s.media[0].data or b"" for s in read_all(source) if isinstance(s, Sample))

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from hostile_corpora import Corpora, write_corpora
-from run_checks import ledger
+from run_checks import build, ledger
 
 from curation.filters import Words
 from curation.operator import RecipeError
@@ -227,7 +227,7 @@ def test_two_sources_of_one_title_are_refused_and_other_titles_give_other_ids(tm
         Recipe(stage="stage2", branches=tuple(branches))
     titled = branch("de", JsonlSource(f"{tmp_path}/de/text.jsonl", title="german"), Words(low=1))
     out = tmp_path / "out"
-    run(make_plan(Recipe(stage="stage2", branches=(branches[0], titled)), out), workers=0, quiet=True)
+    build(make_plan(Recipe(stage="stage2", branches=(branches[0], titled)), out))
     rows = ledger(out)
     assert rows["decision"].to_list() == ["kept", "kept"]
     assert rows["id"].n_unique() == 2
@@ -257,7 +257,7 @@ def test_a_dump_in_one_line_is_refused_before_it_is_tokenized(tmp_path: Path) ->
     (tmp_path / "text.jsonl").write_text("\n".join(lines))
     source = JsonlSource(f"{tmp_path}/text.jsonl", id="id")
     recipe = Recipe(stage="stage2", branches=(branch("text", source, Words(low=1)),))
-    run(make_plan(recipe, tmp_path / "out"), workers=0, quiet=True)
+    build(make_plan(recipe, tmp_path / "out"))
     fates = dict(ledger(tmp_path / "out").select("origin", "reason").iter_rows())
     assert fates == {"dump": "JsonlSource.error", "volume": "Count.error", "book": None}
     table = pl.read_parquet(next((tmp_path / "out" / "quarantine").iterdir()))

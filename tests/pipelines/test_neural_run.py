@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from run_checks import digests, ledger
+from run_checks import build, digests, ledger
 
 from curation.filters import Aesthetic, CaptionGain, Decodable, ImageTextSimilarity, Refusal, Words
 from curation.neural import DETAILED, EncoderSpec, Endpoint, HeadSpec
@@ -81,24 +81,24 @@ def test_scores_do_not_depend_on_parts_and_nothing_is_paid_twice(
     plan_of: PlanOf, corpora: Path, tmp_path: Path, server: FaultyServer
 ) -> None:
     wanted = recipe(str(corpora), server)
-    first = run(plan_of(tmp_path / "a", wanted, rows=40), workers=0)
+    first = build(plan_of(tmp_path / "a", wanted, rows=40))
     assert first.counters["embedded"] > 0
     paid = sum(server.paid.values())
     assert paid == len(server.paid) == first.counters["captions_asked"]
-    run(plan_of(tmp_path / "b", wanted, rows=7), workers=0)
+    build(plan_of(tmp_path / "b", wanted, rows=7))
     assert digests(tmp_path / "a")["shards/000000.tar"] == digests(tmp_path / "b")["shards/000000.tar"]
     columns = ["id", "ImageTextSimilarity", "Aesthetic", "CaptionGain"]
     tables = [ledger(tmp_path / name).select(columns).sort("id") for name in ("a", "b")]
     assert tables[0].equals(tables[1])
     # Other bounds, same folder: all is known, whatever had to be decided anew.
     paid = sum(server.paid.values())
-    again = run(plan_of(tmp_path / "a", recipe(str(corpora), server, low=0.9), rows=40), workers=0)
+    again = build(plan_of(tmp_path / "a", recipe(str(corpora), server, low=0.9), rows=40))
     assert again.counters.get("embedded", 0) == 0
     assert sum(server.paid.values()) == paid
     # Killed before any score was stored: the journals still know the vectors and the captions.
     for path in (*(tmp_path / "a" / "work").rglob("*.measures.parquet"), *(tmp_path / "a" / "work").rglob("*.json")):
         path.unlink()
-    third = run(plan_of(tmp_path / "a", wanted, rows=40), workers=0)
+    third = build(plan_of(tmp_path / "a", wanted, rows=40))
     assert digests(tmp_path / "a")["shards/000000.tar"] == digests(tmp_path / "b")["shards/000000.tar"]
     assert third.counters.get("embedded", 0) == 0
     assert third.counters.get("captions_asked", 0) == 0

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from blake3 import blake3
 from mini_corpora import put_tar
-from run_checks import ledger
+from run_checks import build, ledger
 
 from curation.neural import Caption, CaptionerSpec, EncoderSpec, HeadSpec, Request
 from curation.sample import SampleError
@@ -21,7 +21,6 @@ from curation.sources.synthetic.scenes import captions, draw_scene, encode_jpeg,
 from pipelines.cli import main
 from pipelines.plan import make_plan
 from pipelines.recipes.vl3_syn7m import Cuts, Models, vl3_syn7m
-from pipelines.run import run
 
 SCENES = 24
 
@@ -98,7 +97,7 @@ def test_the_five_steps(coyo: Path, tmp_path: Path) -> None:
     for detailed, tokens in ((False, 64), (True, 512)):
         recipe = vl3_syn7m(str(coyo), detailed=detailed, models=models, cuts=cuts)
         out = tmp_path / str(detailed)
-        run(make_plan(recipe, out, data=str(coyo)), workers=0, quiet=True)
+        build(make_plan(recipe, out, data=str(coyo)))
         rows = ledger(out)
         assert rows.height == SCENES + 4
         reasons = dict(rows.filter(pl.col("decision") != "kept").select("origin", "reason").rows())
