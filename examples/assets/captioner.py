@@ -21,7 +21,7 @@ from curation.sources.synthetic import scenes, write_synthetic
 from examples.assets import recipes, vision
 from model import ModelConfig, Processor, VideoLLaMA3
 
-SHARES = {"image_text": 0.58, "conversations": 0.34, "videos": 0.08}
+SHARES = {"image_text": 0.5, "conversations": 0.4, "videos": 0.1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Training:
     captions: int = 4_000  # as text
     vision: vision.Training = field(default_factory=vision.Training)
     steps: Mapping[str, int] = field(
-        default_factory=lambda: {"words": 150, "stage1": 300, "stage2": 800, "stage3": 700, "stage4": 600}
+        default_factory=lambda: {"words": 150, "stage1": 300, "stage2": 800, "stage3": 1200, "stage4": 1000}
     )
     seed: int = 0
 
@@ -41,10 +41,10 @@ class Training:
 # has read captions, but nothing that it could have read them off.
 RATES: Mapping[str, Mapping[str, float]] = {
     "words": {"language": 2e-3},
-    "stage1": {"language": 2e-3, "projector": 2e-3, "vision": 5e-4},
-    "stage2": {"language": 2e-3, "projector": 2e-3, "vision": 5e-4},
-    "stage3": {"language": 1.5e-3, "projector": 1.5e-3, "vision": 4e-4},
-    "stage4": {"language": 1.5e-3, "projector": 1.5e-3, "vision": 4e-4},
+    "stage1": {"language": 2e-3, "projector": 2e-3, "vision": 2e-4},
+    "stage2": {"language": 2e-3, "projector": 2e-3, "vision": 2e-4},
+    "stage3": {"language": 1.5e-3, "projector": 1.5e-3, "vision": 2e-4},
+    "stage4": {"language": 1.5e-3, "projector": 1.5e-3, "vision": 2e-4},
 }
 
 

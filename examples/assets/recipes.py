@@ -28,13 +28,13 @@ def stage2(data: str) -> Recipe:
 
 def stage3(data: str) -> Recipe:
     """Questions and answers about scenes and clips; captions again, so that they are not forgotten."""
-    weights = {"conversations": 0.45, "image_text": 0.45, "videos": 0.1}
+    weights = {"conversations": 0.65, "image_text": 0.25, "videos": 0.1}
     return _mixed("stage3", weights, conversations(data), _scenes(data), videos(data))
 
 
 def stage4(data: str) -> Recipe:
     """Clips above all, and what went before again, now with four patches to a visual token."""
-    weights = {"videos": 0.25, "conversations": 0.4, "image_text": 0.35}
+    weights = {"videos": 0.2, "conversations": 0.6, "image_text": 0.2}
     return _mixed("stage4", weights, videos(data), conversations(data), _scenes(data))
 
 

@@ -14,15 +14,27 @@ from PIL import Image, ImageDraw
 from curation.sources.synthetic.scenes import COLOURS, FORMS, GROUNDS, draw_shape
 
 FPS = 8
-SIDE, SMALL_SIDE = 112, 56
 # A fixed quantiser and no CPU-specific shortcuts: rate control by quality gave other bytes in one clip of five.
 _X264 = {"qp": "26", "preset": "veryfast", "x264-params": "cpu-independent=1:threads=1:lookahead-threads=1"}
 _DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClipStyle:
+    """side: of the picture, in pixels. beats: a shape stops at a multiple of one so-manieth of a second."""
+
+    side: int = 112
+    beats: int = 2
+
+
+STANDARD = ClipStyle()
+# What a model sees that is shown one frame a second.
+SMALL = ClipStyle(side=56, beats=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """A shape that moves across in a direction until `stop`; times in seconds, multiples of half a second.
+    """A shape that moves across in a direction until `stop`; times in seconds.
 
     lane: pixel row or column that it moves along. side: of the picture, in pixels.
     """
@@ -34,7 +46,7 @@ class Clip:
     lane: int
     stop: float
     duration: float
-    side: int = SIDE
+    side: int = STANDARD.side
 
     @property
     def name(self) -> str:
@@ -48,9 +60,10 @@ class Clip:
         return f"{moves} and stops after {self.stop:.1f} seconds."
 
 
-def make_clip(rng: random.Random, side: int = SIDE) -> Clip:
-    """A clip of 2 to 6 seconds; it stops at least half a second before the end."""
-    border = 20 * side // SIDE
+def make_clip(rng: random.Random, style: ClipStyle = STANDARD) -> Clip:
+    """A clip of 2 to 6 seconds; the shape stops after one second, and at least half a second before the end."""
+    side, beats = style.side, style.beats
+    border = 20 * side // STANDARD.side
     half_seconds = rng.randint(4, 12)
     return Clip(
         colour=rng.choice(list(COLOURS)),
@@ -58,7 +71,7 @@ def make_clip(rng: random.Random, side: int = SIDE) -> Clip:
         ground=rng.choice(list(GROUNDS)),
         direction=rng.choice(list(_DIRECTIONS)),
         lane=rng.randint(border, side - border),
-        stop=rng.randint(2, half_seconds - 1) / 2,
+        stop=rng.randint(beats, (half_seconds - 1) * beats // 2) / beats,
         duration=half_seconds / 2,
         side=side,
     )
@@ -78,7 +91,7 @@ def questions(clip: Clip, rng: random.Random) -> list[tuple[str, str]]:
 def draw_frames(clip: Clip) -> list[np.ndarray]:
     """The frames, uint8 [rows, columns, 3]."""
     dx, dy = _DIRECTIONS[clip.direction]
-    width = 30 * clip.side // SIDE
+    width = 30 * clip.side // STANDARD.side
     margin, moving = width // 2 + 2, round(clip.stop * FPS)
     path = clip.side - 2 * margin
     frames: list[np.ndarray] = []

@@ -32,19 +32,20 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 class SceneStyle:
     """How scenes are laid out: width of a cell and of a shape by its size, in pixels; least and most cells along a side; most shapes.
 
-    by_colour: shapes are named in the order of COLOURS, and not in any, so that a caption holds nothing that the picture does not.
+    in_order: shapes are named as one reads columns, from the left and each from above, and not in any order, so that a caption holds
+    nothing that the picture does not.
     """
 
     cell: int = 56
     sides: tuple[int, int] = (2, 4)
     most: int = 4
     widths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({"small": 26, "large": 48}))
-    by_colour: bool = False
+    in_order: bool = False
 
 
 STANDARD = SceneStyle()
 # A quarter of the patches: what a model of a million weights learns to describe in minutes.
-SMALL = SceneStyle(cell=28, sides=(2, 3), most=3, widths=MappingProxyType({"small": 14, "large": 24}), by_colour=True)
+SMALL = SceneStyle(cell=28, sides=(2, 3), most=3, widths=MappingProxyType({"small": 14, "large": 24}), in_order=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +91,8 @@ def make_scene(rng: random.Random, style: SceneStyle = STANDARD) -> Scene:
         x, y = (style.cell * at + style.cell // 2 + rng.randint(-slack, slack) for at in (column, row))
         form = rng.choice(FORMS)
         shapes.append(Shape(colour=colour, form=form, size=size, column=column, row=row, x=x, y=y, width=width))
-    if style.by_colour:
-        shapes.sort(key=lambda shape: list(COLOURS).index(shape.colour))
+    if style.in_order:
+        shapes.sort(key=lambda shape: (shape.column, shape.row))
     ground = rng.choice(list(GROUNDS))
     return Scene(width=columns * style.cell, height=rows * style.cell, ground=ground, shapes=tuple(shapes))
 
@@ -107,7 +108,14 @@ def draw_scene(scene: Scene) -> Image.Image:
 
 def draw_shape(canvas: ImageDraw.ImageDraw, form: str, colour: str, *, x: int, y: int, width: int) -> None:
     """Draw one shape around its centre."""
-    half, fill = width // 2, COLOURS[colour]
+    draw_form(canvas, form, COLOURS[colour], x=x, y=y, width=width)
+
+
+def draw_form(
+    canvas: ImageDraw.ImageDraw, form: str, fill: tuple[int, int, int] | int, *, x: int, y: int, width: int
+) -> None:
+    """Draw a form around its centre, in a colour of the canvas."""
+    half = width // 2
     box = (x - half, y - half, x + half, y + half)
     if form == "circle":
         canvas.ellipse(box, fill=fill)

@@ -9,14 +9,16 @@ from curation.sources.synthetic.world import SUFFIXES, World, name_of
 
 Exchange = list[tuple[str, str]]
 _SYSTEM = "You answer questions about pictures and clips in one short sentence."
-# Kinds of conversation, in turn.
+# Kinds of conversation, in turn; in a small world those alone that are asked about small scenes and clips.
 _KINDS = ("scene", "video", "scene", "stream", "page", "two_scenes", "text")
+_SMALL_KINDS = ("scene", "video", "scene", "video", "two_scenes")
 
 
 def conversation(world: World, index: int, defect: str) -> tuple[dict[str, Any], str]:
     """A conversation without its id, and the defect it really has: without pictures none of them can be missing."""
     rng = world.rng("conversations", index)
-    fields = _KIND[_KINDS[index % len(_KINDS)]](world, rng) or _about_nothing(world, rng)
+    kinds = _SMALL_KINDS if world.small else _KINDS
+    fields = _KIND[kinds[index % len(kinds)]](world, rng) or _about_nothing(world, rng)
     media = fields.get("image") or fields.get("video") or []
     name = media if isinstance(media, str) else next(iter(media), "")
     if defect == "missing_media":
@@ -61,8 +63,9 @@ def _about_scene(world: World, rng: random.Random) -> dict[str, Any] | None:
     if index is None:
         return None
     scene = world.scene(index)
-    asked: Exchange = scenes.questions(scene, rng)[: rng.randint(1, 3)]
-    if rng.random() < 0.3:
+    asked: Exchange = scenes.questions(scene, rng)
+    asked = asked if world.small else asked[: rng.randint(1, 3)]
+    if rng.random() < (0.1 if world.small else 0.3):
         described = ("Describe the picture.", scenes.captions(scene)[0])
         # In a small world alone: what is asked after it could be read off it, and nothing would be learnt from the picture.
         asked = [described] if world.small else [described, *asked]

@@ -48,7 +48,7 @@ class World:
 
     def draw_clip(self, rng: random.Random) -> clips.Clip:
         """Any clip of this world."""
-        return clips.make_clip(rng, clips.SMALL_SIDE if self.small else clips.SIDE)
+        return clips.make_clip(rng, clips.SMALL if self.small else clips.STANDARD)
 
 
 def name_of(corpus: str, index: int) -> str:
