@@ -12,7 +12,7 @@ NPROC ?= 1
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9. ]+:.*## / {printf "  make %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  make stage1 ... stage4           curate: DATA=dir OUT=dir [LIMIT=n] [BUDGET=n] [ALLOW_MISSING=1] [WORKERS=n] [RAY_ADDRESS=host:port]"
+	@echo "  make stage1 ... stage4           curate: DATA=dir OUT=dir [LIMIT=n] [BUDGET=n] [MEASURES=dir] [ALLOW_MISSING=1] [WORKERS=n] [RAY_ADDRESS=host:port]"
 	@echo "  make train1 ... train4           train: SHARDS=dir RUN=dir [INIT=run] [MODEL=tiny|2b|7b] [STEPS=n] [NPROC=gpus]"
 
 setup: $(READY)  ## install into .venv (CPU build of torch where there is no GPU)
@@ -39,7 +39,7 @@ check: $(READY)  ## format, lint, types, layers
 $(STAGE_NUMBERS:%=stage%): $(READY)
 	$(if $(and $(DATA),$(OUT)),,$(error make $@ needs DATA=dir and OUT=dir))
 	$(BIN)/vl3-curate run $@ --data $(DATA) --out $(OUT) --executor ray $(if $(WORKERS),--workers $(WORKERS)) $(if $(LIMIT),--limit $(LIMIT)) \
-	  $(if $(BUDGET),--budget $(BUDGET)) $(if $(ALLOW_MISSING),--allow-missing)
+	  $(if $(MEASURES),--measures $(MEASURES)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(ALLOW_MISSING),--allow-missing)
 
 $(STAGE_NUMBERS:%=train%): $(READY)
 	$(if $(and $(SHARDS),$(RUN)),,$(error make $@ needs SHARDS=dir and RUN=dir))

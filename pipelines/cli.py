@@ -95,6 +95,12 @@ def parser() -> argparse.ArgumentParser:
         default=60.0,
         help="a sample that stands still so long is quarantined (%(default)s)",
     )
+    run.add_argument(
+        "--measures",
+        type=directory,
+        metavar="DIR",
+        help="keep what was measured here, where the runs of other stages find it (default: OUT/work)",
+    )
     run.add_argument("--quiet", action="store_true", help="no progress")
     run.add_argument("--no-report", action="store_true", help="no report.html: `report DIR` writes it at any time")
 

@@ -35,7 +35,16 @@ def resolve(options: argparse.Namespace) -> tuple[Plan, str]:
         recipe = dataclasses.replace(recipe, mixture=dataclasses.replace(recipe.mixture, budget=options.budget))
     limits = PartLimits(rows=options.part_rows)
     seconds = getattr(options, "sample_seconds", 60.0)
-    plan = make_plan(recipe, options.out, data=options.data, limits=limits, limit=options.limit, sample_seconds=seconds)
+    measures = getattr(options, "measures", None)
+    plan = make_plan(
+        recipe,
+        options.out,
+        data=options.data,
+        limits=limits,
+        limit=options.limit,
+        sample_seconds=seconds,
+        measures=measures,
+    )
     return plan, str(Path(options.recipe.rpartition(":")[0]).absolute()) if ":" in options.recipe else ""
 
 

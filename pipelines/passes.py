@@ -78,7 +78,7 @@ class Pass:
     suspects: Sequence[tuple[int, int]] = ()
 
     def __post_init__(self) -> None:
-        self.measures = Measures(self.store.work / self.branch.source_id / f"{self.part_name}.measures.parquet")
+        self.measures = Measures(self.store.measures / self.branch.source_id / f"{self.part_name}.measures.parquet")
         self.counts: dict[str, NodeCounts] = {}
         self.counters: Counter[str] = Counter()
         self.records: dict[int, dict[str, Any]] = {}
@@ -124,7 +124,7 @@ class Pass:
             yield rows[0], *self._through(self.steps[: self.num_ahead], rows, self._batch(samples), self.reading)
 
     def _batch(self, samples: Sequence[Sample]) -> Batch:
-        keep, sides = self.store.work / self.branch.source_id / f"{self.part_name}.kept", self.segment.short_sides
+        keep, sides = self.store.measures / self.branch.source_id / f"{self.part_name}.kept", self.segment.short_sides
         return Batch(samples, beat=self.reading.beat, keep=keep, short_sides=sides)
 
     def _batches(self) -> Iterator[tuple[list[int], list[Sample]]]:

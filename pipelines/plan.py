@@ -104,7 +104,8 @@ class Plan:
     """What will run.
 
     select_parts: over more parts, a Select that can is taken in partitions; a run gathers so many. select_keys: how many keys one task
-    compares. Datasets do not depend on them.
+    compares. measures: a directory where several datasets of the same corpora keep what they measured, so that each is measured
+    once (None: OUT/work). Datasets do not depend on them.
     """
 
     recipe: Recipe
@@ -115,6 +116,7 @@ class Plan:
     sample_seconds: float = 60.0
     select_parts: int = 64
     select_keys: int = 4 << 20
+    measures: Path | None = None
 
     @cached_property
     def id(self) -> str:
@@ -180,6 +182,7 @@ def make_plan(
     limits: PartLimits = PartLimits(),
     limit: int | None = None,
     sample_seconds: float = 60.0,
+    measures: Path | None = None,
 ) -> Plan:
     """Resolve a recipe: fingerprint sources, cut them into parts, give ids.
 
@@ -187,10 +190,19 @@ def make_plan(
         data: the data directory as the recipe's paths spell it, left out of what the manifest records.
         limit: at most this many samples per branch (a dry run on real data).
         sample_seconds: a sample that stands still for longer is taken for hung and quarantined; large media get more.
+        measures: see `Plan`.
     """
     counts = digest(recipe.pixel_rules.digest(), load_tokenizer(recipe.tokenizer).digest())
     plans = [_plan_branch(branch, limits, limit, counts) for branch in recipe.branches]
-    return Plan(recipe=recipe, out=out, data=data, limits=limits, branches=tuple(plans), sample_seconds=sample_seconds)
+    return Plan(
+        recipe=recipe,
+        out=out,
+        data=data,
+        limits=limits,
+        branches=tuple(plans),
+        sample_seconds=sample_seconds,
+        measures=measures,
+    )
 
 
 def _plan_branch(branch: Branch, limits: PartLimits, limit: int | None, counts: str) -> BranchPlan:

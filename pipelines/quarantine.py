@@ -37,9 +37,9 @@ def forget_failures(directory: Path) -> int:
     if quarantine is None:
         return 0
     failed = quarantine.select("branch", "part").unique().collect()
-    store = Store(root=directory)
+    store = Store.opened(directory)
     for part in failed["part"].unique().to_list():
-        for path in store.work.glob(f"*/{part}.measures.parquet"):
+        for path in store.measures.glob(f"*/{part}.measures.parquet"):
             measures = Measures(path)
             measures.forget_failures()
             measures.save()

@@ -70,12 +70,11 @@ def run(
 
 
 def _build(plan: Plan, executor: str, workers: int | None, recipe_file: str, *, quiet: bool, report: bool) -> RunResult:
-    store, plan_id = Store(root=plan.out), plan.id
+    store, plan_id = Store(root=plan.out, shared=plan.measures), plan.id
     store.clean_temporaries()
-    for name in (
-        "manifest.json",
-        "report.html",
-    ):  # while its shards are rewritten, this is no dataset, and the page is of another
+    store.remember_shared()
+    # While its shards are rewritten, this is no dataset, and the page is of another.
+    for name in ("manifest.json", "report.html"):
         (plan.out / name).unlink(missing_ok=True)
     running = _executor(executor, Job.of(plan, recipe_file), _cursors(store, plan_id), workers)
     progress, journal = Progress(plan, quiet=quiet), Journal(plan, plan_id)

@@ -16,7 +16,9 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from curation.uris import atomic, is_remote, open_uri, stat_uri, store_of
+from curation.uris import atomic, directory, is_remote, open_uri, stat_uri, store_of
+
+_SHARED = "measures_at.json"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -56,14 +58,38 @@ def scan_frames(paths: Sequence[Path]) -> pl.LazyFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """The output directory as a store of commits."""
+    """The output directory as a store of commits.
+
+    shared: where measures lie that several datasets share, if not in `work`.
+    """
 
     root: Path
+    shared: Path | None = None
 
     @property
     def work(self) -> Path:
         """Where commits lie; may be deleted once the dataset is final, at the price of measuring again."""
         return self.root / "work"
+
+    @property
+    def measures(self) -> Path:
+        """Where what was ever measured lies, by source and part."""
+        return self.shared or self.work
+
+    def remember_shared(self) -> None:
+        """Note in `work` where the measures are, for whoever comes with the directory alone."""
+        if self.shared is None:
+            (self.work / _SHARED).unlink(missing_ok=True)
+        else:
+            write_json(self.work / _SHARED, str(self.shared))
+
+    @classmethod
+    def opened(cls, root: Path) -> "Store":
+        """The store of a finished or interrupted run, with the measures that it shared."""
+        try:
+            return cls(root=root, shared=directory(_read_json(root / "work" / _SHARED)))
+        except FileNotFoundError:
+            return cls(root=root)
 
     def marker(self, node: str, name: str) -> Path:
         """The marker of one task."""

@@ -122,7 +122,7 @@ class Worker:
     def __init__(self, job: Job) -> None:
         keep_memory()
         self.plan, self.plan_id = job.open()
-        self.store = Store(root=self.plan.out)
+        self.store = Store(root=self.plan.out, shared=self.plan.measures)
 
     def do(self, task: Task, cursor: Path | None = None) -> dict[str, Any]:
         """Do one task unless it is committed; returns its facts."""
