@@ -56,8 +56,7 @@ def ask(stage: str, run: Path, shards: Path, samples: int) -> list[dict[str, Any
     """Scores by form of question."""
     command = ("trainer", "eval", str(run), "--shards", str(shards), "--stage", stage)
     found = json.loads(call(*command, "--answers", "--samples", str(samples), "--json")).get("answers", [])
-    about_clips = ("When does", "Which way", "What happens")
-    return [row for row in found if stage == "stage4" or not row["form"].startswith(about_clips)]
+    return [row for row in found if stage == "stage4" or row["media"] == "image"]
 
 
 def one_seed(out: Path, shards: Path, options: argparse.Namespace, seed: int) -> dict[str, list[dict[str, Any]]]:
@@ -81,20 +80,20 @@ def one_seed(out: Path, shards: Path, options: argparse.Namespace, seed: int) ->
 
 def table(stage: str, found: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """One row per form of question: mean over seeds, and the range."""
-    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    rows: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for answers in found:
         for row in answers:
-            rows[row["branch"], row["kind"], row["form"]].append(row)
+            rows[row["branch"], row["media"], row["kind"], row["form"]].append(row)
     result = []
-    for (branch, kind, form), seeds in sorted(rows.items(), key=lambda item: -item[1][0]["questions"]):
+    for (branch, media, kind, form), seeds in sorted(rows.items(), key=lambda item: -item[1][0]["questions"]):
         scores = [row["score"] for row in seeds]
         line = {
-            "stage": stage, "branch": branch, "kind": kind, "form": form, "questions": seeds[0]["questions"],
+            "stage": stage, "branch": branch, "media": media, "kind": kind, "form": form, "questions": seeds[0]["questions"],
             "score": statistics.mean(scores), "low": min(scores), "high": max(scores), "chance": seeds[0]["chance"],
         }  # fmt: skip
         result.append(line)
         print(
-            f"{stage}  {branch:<14}{kind:<10}{form:<26}{line['questions']:>6}  score {line['score']:6.1%}  "
+            f"{stage}  {branch:<14}{media:<6}{kind:<10}{form:<26}{line['questions']:>6}  score {line['score']:6.1%}  "
             f"({line['low']:.1%} to {line['high']:.1%} over seeds)  chance {line['chance']:6.1%}"
         )
     return result

@@ -5,7 +5,8 @@ grounding   the answer names two times of a clip: mean of intersection over unio
             answered
 short       an answer of at most SHORT_WORDS words: share that equals it but for case, articles and punctuation
 Longer answers are scored by their loss only. Each score stands beside chance: what always giving the commonest answer of
-that form of question would score (of grounding: the commonest interval). A form is the first FORM_WORDS words.
+that form of question would score (of grounding: the commonest interval). A form is the first FORM_WORDS words, asked about the
+same kind of media.
 
 Source: the scores that VideoLLaMA3's benchmarks use, arXiv:2501.13106, section 4 (accuracy of options, exact match,
 mIoU of Charades-STA).
@@ -36,6 +37,7 @@ FORM_WORDS = 3
 BATCH_TOKENS = 8192  # of prompts that are answered together
 
 Kind = Literal["choice", "grounding", "short"]
+About = Literal["video", "image", "text"]
 _OPTION = re.compile(r"(?:^|\s)\(?([A-H])[.):]\s", re.MULTILINE)
 _LETTER = re.compile(r"^\s*\(?([A-H])(?:[.):,\s]|$)")
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(?:s\b|sec|seconds?)?")
@@ -47,6 +49,7 @@ class Question:
     """A prompt with the answer that the shard holds."""
 
     branch: str
+    media: About
     kind: Kind
     form: str
     answer: str
@@ -58,6 +61,7 @@ class AnswerScore:
     """Of one form of question: its number, the score in [0, 1] and what chance would score."""
 
     branch: str
+    media: About
     kind: Kind
     form: str
     questions: int
@@ -89,21 +93,22 @@ def score_answers(
 
 def tally(answered: Sequence[tuple[Question, str]]) -> list[AnswerScore]:
     """Scores by branch, kind and form, the most asked first."""
-    by_form: dict[tuple[str, Kind, str], list[tuple[str, str]]] = defaultdict(list)
+    by_form: dict[tuple[str, About, Kind, str], list[tuple[str, str]]] = defaultdict(list)
     for question, text in answered:
-        by_form[question.branch, question.kind, question.form].append((question.answer, text))
+        by_form[question.branch, question.media, question.kind, question.form].append((question.answer, text))
     found = [
         AnswerScore(
             branch=branch,
+            media=media,
             kind=kind,
             form=form,
             questions=len(pairs),
             score=sum(score(kind, answer, text) for answer, text in pairs) / len(pairs),
             chance=_chance(kind, [answer for answer, _ in pairs]),
         )
-        for (branch, kind, form), pairs in by_form.items()
+        for (branch, media, kind, form), pairs in by_form.items()
     ]
-    return sorted(found, key=lambda one: (one.branch, -one.questions, one.form))
+    return sorted(found, key=lambda one: (one.branch, one.media, -one.questions, one.form))
 
 
 def score(kind: Kind, answer: str, text: str) -> float:
@@ -167,11 +172,12 @@ def _of_sample(processor: Processor, stored: StoredSample, branch: str, stage: S
     if any(turn.get("time") is not None for turn in turns):
         return  # a streaming sample is asked while it runs
     kinds = [medium["kind"] for medium in stored.fields["media"]]
+    media: About = "video" if "video" in kinds else "image" if kinds else "text"
     for number, (asked, given) in enumerate(itertools.pairwise(turns), 1):
         if (asked["role"], given["role"]) != ("user", "assistant"):
             continue
         bare = _PLACE.sub("", asked["text"]).strip()
-        kind = kind_of(bare, given["text"], video="video" in kinds)
+        kind = kind_of(bare, given["text"], video=media == "video")
         later = any(_PLACE.search(turn["text"]) for turn in turns[number:])
         if kind is None or not bare or later:
             continue
@@ -182,7 +188,7 @@ def _of_sample(processor: Processor, stored: StoredSample, branch: str, stage: S
             generation=True,
         )
         form = " ".join(bare.split()[:FORM_WORDS])
-        yield Question(branch=branch, kind=kind, form=form, answer=given["text"], prompt=prompt)
+        yield Question(branch=branch, media=media, kind=kind, form=form, answer=given["text"], prompt=prompt)
 
 
 def _groups(asked: Iterator[Question]) -> Iterator[list[Question]]:
@@ -207,9 +213,9 @@ def _chance(kind: Kind, answers: Sequence[str]) -> float:
 
 def describe_answers(scores: Sequence[AnswerScore]) -> str:
     """The table for a terminal."""
-    rows = [f"{'branch':<16}{'kind':<11}{'form':<28}{'questions':>10}{'score':>8}{'chance':>8}"]
+    rows = [f"{'branch':<16}{'media':<7}{'kind':<11}{'form':<28}{'questions':>10}{'score':>8}{'chance':>8}"]
     rows += [
-        f"{one.branch:<16}{one.kind:<11}{one.form:<28}{one.questions:>10,}{one.score:>8.1%}{one.chance:>8.1%}"
+        f"{one.branch:<16}{one.media:<7}{one.kind:<11}{one.form:<28}{one.questions:>10,}{one.score:>8.1%}{one.chance:>8.1%}"
         for one in scores
     ]
     return "\n".join(rows)
