@@ -94,9 +94,8 @@ def run_stage(stage: str, work: Path, before: Path, *, steps: int, seed: int) ->
 
     shards, out = work / stage, work / "runs" / stage
     recipe = f"{Path(recipes.__file__)}:{stage}"
-    if not (shards / "manifest.json").is_file() and curate(
-        ["run", recipe, "--data", str(work / "data"), "--out", str(shards), "--executor", "local", "--workers", "1"]
-    ):
+    command = ["run", recipe, "--data", str(work / "data"), "--out", str(shards), "--measures", str(work / "measures")]
+    if not (shards / "manifest.json").is_file() and curate([*command, "--executor", "local", "--workers", "1"]):
         raise SystemExit(f"{shards}: not curated")
     if not (out / "model").is_dir():
         run(
