@@ -3,10 +3,10 @@
     python benchmarks/four_stages.py --yes [--out DIR] [--seeds 0 1] [--share 1.0] [--json FILE]
 
 It is the captioner's training (`examples.assets.captioner`), a seed each: a small synthetic world is curated and trained on, stage
-by stage; another one is only asked. After stage 3 every question about pictures is asked, after stage 4 those about clips too. Each
-form of question stands beside chance, which is always giving its commonest answer. A seed takes some 40 minutes of one core; --share
-0.02 is a trial of a minute or two. An interrupted run goes on where it was: everything below DIR resumes by itself. Without --yes it
-only says what it would do, so that running all benchmarks does not start it.
+by stage; another one is only asked, each question by itself. After stage 3 every question about pictures is asked, after stage 4 those
+about clips too. Each form of question stands beside chance, which is always giving its commonest answer. A seed takes some 60 minutes of
+one core; --share 0.02 is a trial of a minute or two. An interrupted run goes on where it was: everything below DIR resumes by itself.
+Without --yes it only says what it would do, so that running all benchmarks does not start it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def held_out(out: Path, samples: int) -> Path:
 def ask(stage: str, run: Path, shards: Path, samples: int) -> list[dict[str, Any]]:
     """Scores by form of question."""
     command = ("trainer", "eval", str(run), "--shards", str(shards), "--stage", stage)
-    found = json.loads(call(*command, "--answers", "--samples", str(samples), "--json")).get("answers", [])
+    found = json.loads(call(*command, "--answers", "--alone", "--samples", str(samples), "--json")).get("answers", [])
     return [row for row in found if stage == "stage4" or row["media"] == "image"]
 
 

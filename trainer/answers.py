@@ -77,12 +77,13 @@ def score_answers(
     *,
     device: torch.device,
     samples: int | None = None,
+    alone: bool = False,
     max_new_tokens: int = 24,
 ) -> list[AnswerScore]:
-    """Ask everything that the shards (or the first `samples` samples of each branch) hold an answer to."""
+    """Ask everything that the shards (or the first `samples` samples of each branch) hold an answer to; see `questions`."""
     model.to(device).eval()
     answered: list[tuple[Question, str]] = []
-    for group in _groups(questions(processor, shards, stage, samples=samples)):
+    for group in _groups(questions(processor, shards, stage, samples=samples, alone=alone)):
         tokens = generate_tokens(
             model, [question.prompt for question in group], GenerationConfig(max_new_tokens=max_new_tokens)
         )
@@ -153,21 +154,28 @@ def kind_of(question: str, answer: str, *, video: bool) -> Kind | None:
 
 
 def questions(
-    processor: Processor, shards: Sequence[Path | str], stage: Stage, *, samples: int | None = None
+    processor: Processor,
+    shards: Sequence[Path | str],
+    stage: Stage,
+    *,
+    samples: int | None = None,
+    alone: bool = False,
 ) -> Iterator[Question]:
-    """Every turn of the shards that can be asked; what stands before it is told as it is."""
+    """Every turn of the shards that can be asked; what stands before it is told as it is, or if `alone` only its media are shown."""
     places = [local_dataset(place, rules=stage.rules, processor=processor) for place in shards]
     dataset, taken = open_shards(places, stage.rules, tokenizer=processor.tokenizer.digest()), Counter[int]()
     for shard, row, branch in zip(dataset.shard, dataset.row, dataset.branch, strict=True):
         if samples is not None and taken[branch] >= samples:
             continue
         stored = open_shard(dataset.shards[shard]).read(int(row))
-        found = list(_of_sample(processor, stored, dataset.branches[branch], stage))
+        found = list(_of_sample(processor, stored, dataset.branches[branch], stage, alone=alone))
         taken[branch] += bool(found)
         yield from found
 
 
-def _of_sample(processor: Processor, stored: StoredSample, branch: str, stage: Stage) -> Iterator[Question]:
+def _of_sample(
+    processor: Processor, stored: StoredSample, branch: str, stage: Stage, *, alone: bool
+) -> Iterator[Question]:
     turns: Sequence[Any] = stored.fields["turns"]
     if any(turn.get("time") is not None for turn in turns):
         return  # a streaming sample is asked while it runs
@@ -182,13 +190,19 @@ def _of_sample(processor: Processor, stored: StoredSample, branch: str, stage: S
         if kind is None or not bare or later:
             continue
         prompt = replace(processor, rules=stage.rules)(
-            turns[:number],
+            _alone(turns, bare, kinds) if alone else turns[:number],
             images=[d for d, k in zip(stored.media, kinds, strict=True) if k == "image"],
             videos=[d for d, k in zip(stored.media, kinds, strict=True) if k == "video"],
             generation=True,
         )
         form = " ".join(bare.split()[:FORM_WORDS])
         yield Question(branch=branch, media=media, kind=kind, form=form, answer=given["text"], prompt=prompt)
+
+
+def _alone(turns: Sequence[Any], question: str, kinds: Sequence[str]) -> list[Any]:
+    """The question as if it were the first: after the system's turn, and right behind all media."""
+    system = [turn for turn in turns[:1] if turn["role"] == "system"]
+    return [*system, {"role": "user", "text": "".join(f"<{kind}>\n" for kind in kinds) + question}]
 
 
 def _groups(asked: Iterator[Question]) -> Iterator[list[Question]]:

@@ -109,7 +109,9 @@ def _eval(options: argparse.Namespace) -> None:
     stage = stage_for(options.stage, width=model.config.language.hidden)
     scores = evaluate(model, processor, options.shards, stage, device=device)
     answers = (
-        score_answers(model, processor, options.shards, stage, device=device, samples=options.samples)
+        score_answers(
+            model, processor, options.shards, stage, device=device, samples=options.samples, alone=options.alone
+        )
         if options.answers
         else []
     )

@@ -60,6 +60,9 @@ def parser(acts: Mapping[str, Act]) -> argparse.ArgumentParser:
     evaluate.add_argument("--shards", nargs="+", required=True, metavar="DIR")
     evaluate.add_argument("--stage", choices=list(STAGES), default="stage4", help="whose pixel rules and packs to use")
     evaluate.add_argument("--answers", action="store_true", help="also ask what the shards hold answers to")
+    evaluate.add_argument(
+        "--alone", action="store_true", help="without what was asked and answered before each question"
+    )
     evaluate.add_argument("--samples", type=int, metavar="N", help="of each branch that are asked (default: all)")
     evaluate.add_argument("--json", action="store_true")
     generate = _command(commands, "generate", acts["generate"], "answer a prompt about images or a video")

@@ -72,6 +72,16 @@ def sample(number: int) -> Made:
     return Made(branch="image_text", turns=turns, images=[colour_image(name, 56 + 14 * (number % 3), 56)])
 
 
+def test_question_alone_is_asked_of_the_picture_without_what_was_said_before(tmp_path: Path) -> None:
+    processor = Processor.tiny()
+    shards = write_dataset(tmp_path, [sample(1)])
+    after, alone = (list(questions(processor, [shards], STAGE, alone=alone))[1].prompt for alone in (False, True))
+    said = [processor.tokenizer.decode(prompt.tokens.tolist()) for prompt in (after, alone)]
+    assert ["It is green." in text for text in said] == [True, False]
+    assert all("B. green" in text for text in said)
+    assert after.keep.sum() == alone.keep.sum() > 0
+
+
 @pytest.mark.slow
 def test_a_model_that_has_learnt_answers_right_and_chance_is_named(tmp_path: Path) -> None:
     shards = write_dataset(tmp_path / "shards", [sample(number) for number in range(32)])

@@ -5,6 +5,7 @@ Everything that is asked for spans at least one 14-pixel patch: shapes are 26 or
 """
 
 import io
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -158,40 +159,58 @@ def captions(scene: Scene) -> list[str]:
 
 
 def questions(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
-    """Questions about the scene with their answers, in random order."""
+    """One question of each kind about the scene with their answers, in random order."""
     shape = rng.choice(scene.shapes)
-    form = rng.choice(FORMS)
-    number = sum(other.form == form for other in scene.shapes)
-    asked = [
-        (f"What colour is the {shape.size} {shape.form}?", f"It is {shape.colour}.")
-        if sum((other.size, other.form) == (shape.size, shape.form) for other in scene.shapes) == 1
-        else (f"What shape is {shape.colour}?", f"The {shape.form}."),
-        (
-            f"How many {form}s are there?",
-            f"There {'is' if number == 1 else 'are'} {NUMBERS[number]} {form}{'' if number == 1 else 's'}.",
-        ),
-        ("What is the background colour?", f"The background is {scene.ground}."),
-    ]
+    asked = [_which(scene, shape), _how_many(scene, rng.choice(FORMS)), _ground(scene)]
     if len(scene.shapes) > 1:
         first, second = rng.sample(scene.shapes, 2)
-        asked.append(
-            (
-                f"Where is the {first.name} relative to the {second.name}?",
-                f"It is {relation(first, second)} the {second.name}.",
-            )
-        )
-        answer = (
-            "the same size as"
-            if first.size == second.size
-            else "larger than"
-            if first.size == "large"
-            else "smaller than"
-        )
-        asked.append(
-            (f"How large is the {first.name} compared with the {second.name}?", f"It is {answer} the {second.name}.")
-        )
+        asked += [_where(first, second), _how_large(first, second)]
     rng.shuffle(asked)
     return asked
+
+
+def all_questions(scene: Scene, rng: random.Random) -> list[tuple[str, str]]:
+    """Every question that there is about the scene, of two shapes in one order, with their answers, in random order."""
+    asked = [
+        _ground(scene),
+        *(_which(scene, shape) for shape in scene.shapes),
+        *(_how_many(scene, form) for form in FORMS),
+    ]
+    for pair in itertools.combinations(scene.shapes, 2):
+        first, second = rng.sample(pair, 2)
+        asked += [_where(first, second), _how_large(first, second)]
+    rng.shuffle(asked)
+    return asked
+
+
+def _which(scene: Scene, shape: Shape) -> tuple[str, str]:
+    """By its looks, if no other shape shares them; else by its colour."""
+    if sum((other.size, other.form) == (shape.size, shape.form) for other in scene.shapes) == 1:
+        return f"What colour is the {shape.size} {shape.form}?", f"It is {shape.colour}."
+    return f"What shape is {shape.colour}?", f"The {shape.form}."
+
+
+def _how_many(scene: Scene, form: str) -> tuple[str, str]:
+    number = sum(shape.form == form for shape in scene.shapes)
+    are, forms = ("is", form) if number == 1 else ("are", f"{form}s")
+    return f"How many {form}s are there?", f"There {are} {NUMBERS[number]} {forms}."
+
+
+def _ground(scene: Scene) -> tuple[str, str]:
+    return "What is the background colour?", f"The background is {scene.ground}."
+
+
+def _where(first: Shape, second: Shape) -> tuple[str, str]:
+    return (
+        f"Where is the {first.name} relative to the {second.name}?",
+        f"It is {relation(first, second)} the {second.name}.",
+    )
+
+
+def _how_large(first: Shape, second: Shape) -> tuple[str, str]:
+    differs = f"{'larger' if first.size == 'large' else 'smaller'} than"
+    answer = "the same size as" if first.size == second.size else differs
+    return f"How large is the {first.name} compared with the {second.name}?", f"It is {answer} the {second.name}."
 
 
 def joined(names: Sequence[str]) -> str:
