@@ -33,8 +33,8 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 class SceneStyle:
     """How scenes are laid out: width of a cell and of a shape by its size, in pixels; least and most cells along a side; most shapes.
 
-    in_order: shapes are named as one reads columns, from the left and each from above, and not in any order, so that a caption holds
-    nothing that the picture does not.
+    in_order: a caption holds nothing that the picture does not. Shapes stand as one reads columns, from the left and each from above, and
+    are listed in the order of COLOURS, not in any.
     """
 
     cell: int = 56
@@ -70,12 +70,13 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Shapes in different cells; width and height in pixels."""
+    """Shapes in different cells; width and height in pixels. by_colour: they are listed in the order of COLOURS."""
 
     width: int
     height: int
     ground: str
     shapes: tuple[Shape, ...]
+    by_colour: bool = False
 
 
 def make_scene(rng: random.Random, style: SceneStyle = STANDARD) -> Scene:
@@ -95,7 +96,13 @@ def make_scene(rng: random.Random, style: SceneStyle = STANDARD) -> Scene:
     if style.in_order:
         shapes.sort(key=lambda shape: (shape.column, shape.row))
     ground = rng.choice(list(GROUNDS))
-    return Scene(width=columns * style.cell, height=rows * style.cell, ground=ground, shapes=tuple(shapes))
+    return Scene(
+        width=columns * style.cell,
+        height=rows * style.cell,
+        ground=ground,
+        shapes=tuple(shapes),
+        by_colour=style.in_order,
+    )
 
 
 def draw_scene(scene: Scene) -> Image.Image:
@@ -149,7 +156,9 @@ def relation(first: Shape, second: Shape) -> str:
 
 def captions(scene: Scene) -> list[str]:
     """A full caption, and a shorter one."""
-    listed = joined([f"a {shape.size} {shape.name}" for shape in scene.shapes])
+    colours = list(COLOURS)
+    shapes = sorted(scene.shapes, key=lambda shape: colours.index(shape.colour)) if scene.by_colour else scene.shapes
+    listed = joined([f"a {shape.size} {shape.name}" for shape in shapes])
     full = f"{listed[0].upper()}{listed[1:]} on a {scene.ground} background."
     if len(scene.shapes) > 1:
         first, second = scene.shapes[:2]
