@@ -32,7 +32,7 @@ class Training:
     captions: int = 4_000  # as text
     vision: vision.Training = field(default_factory=vision.Training)
     steps: Mapping[str, int] = field(
-        default_factory=lambda: {"words": 150, "stage1": 300, "stage2": 800, "stage3": 4000, "stage4": 2000}
+        default_factory=lambda: {"words": 150, "stage1": 300, "stage2": 800, "stage3": 4000, "stage4": 2400}
     )
     seed: int = 0
 

@@ -1,14 +1,29 @@
 """Recipes: what the captioner is trained on in each stage, over a small synthetic world (`write_synthetic(..., small=True)`)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from curation.batch import Batch
 from curation.filters import ImageTextSimilarity
 from curation.neural import EncoderSpec
+from curation.operator import Filter
 from pipelines.recipe import Branch, Mixture, Node, Recipe
 from pipelines.recipes.branches import conversations, image_text, text, videos
 
 BROKEN = 0.1  # share of a part's files that may be broken: some are, on purpose
 FIT = 0.65  # least cosine of a picture and its caption (see examples/closed_loop.py)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips(Filter):
+    """Clips of a sample, >= 0; without bounds of its own it drops what has none."""
+
+    low: float | None = 1
+
+    def measure(self, batch: Batch) -> np.ndarray:
+        """One count per sample."""
+        return np.array([sum(medium.kind == "video" for medium in sample.media) for sample in batch.samples])
 
 
 def words(data: str) -> Recipe:
@@ -33,9 +48,12 @@ def stage3(data: str) -> Recipe:
 
 
 def stage4(data: str) -> Recipe:
-    """Clips above all, and what went before again, now with four patches to a visual token."""
-    weights = {"videos": 0.2, "conversations": 0.6, "image_text": 0.2}
-    return _mixed("stage4", weights, videos(data), conversations(data), _scenes(data))
+    """More clips, told and asked about, beside what went before, now with four patches to a visual token."""
+    talks = conversations(data)
+    source = replace(talks.source, title="clips")
+    clips = replace(talks, name="clips", source=source, nodes=(Node(operator=Clips()), *talks.nodes))
+    weights = {"clips": 0.2, "videos": 0.1, "conversations": 0.6, "image_text": 0.1}
+    return _mixed("stage4", weights, clips, videos(data), talks, _scenes(data))
 
 
 def asked(data: str) -> Recipe:
