@@ -95,15 +95,7 @@ def test_assets_are_small_and_hold_tensors_only() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "colour",
-        "shape",
-        "count",
-        pytest.param("relation", marks=pytest.mark.xfail(strict=True, reason="not learnt yet: see docs/benchmarks.md")),
-    ],
-)
+@pytest.mark.parametrize("kind", ["colour", "shape", "count", "relation", "size", "background"])
 def test_recaptions_state_facts_rightly(kind: str, recaptions: tuple[list[scenes.Scene], list[str]]) -> None:
     assert shares(*recaptions)[kind] >= 0.85
 
