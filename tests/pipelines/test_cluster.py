@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from run_checks import digests
+from run_checks import build, digests
 
 from pipelines.cli import main
 from pipelines.events import read_status
 from pipelines.plan import Plan
-from pipelines.run import run
 
 PlanOf = Callable[..., Plan]
 pytestmark = pytest.mark.slow
@@ -49,7 +48,7 @@ def texts(tmp_path: Path) -> Path:
 
 
 def arguments(texts: Path, out: Path) -> list[str]:
-    where = ["--data", str(texts), "--out", str(out), "--part-rows", "20", "--workers", "2", "--quiet"]
+    where = ["--data", str(texts), "--out", str(out), "--part-rows", "20", "--workers", "2", "--quiet", "--no-report"]
     return ["run", f"{texts}/recipe.py:recipe", *where]
 
 
@@ -82,7 +81,7 @@ def test_a_node_lost_in_the_middle_changes_nothing_but_the_time(
     cluster: object, plan_of: PlanOf, tmp_path: Path
 ) -> None:
     alone, there = tmp_path / "alone", tmp_path / "cluster"
-    run(plan_of(alone, rows=10), workers=0, quiet=True)
+    build(plan_of(alone, rows=10))
     import ray
 
     events = there / "run.jsonl"
@@ -98,7 +97,7 @@ def test_a_node_lost_in_the_middle_changes_nothing_but_the_time(
     lost_after: list[int] = []
     losing = threading.Thread(target=lose_a_node)
     losing.start()
-    run(plan_of(there, rows=10), executor="ray", quiet=True)
+    build(plan_of(there, rows=10), executor="ray")
     losing.join()
     assert events.read_text().count('"event": "task"') > lost_after[0] + 4
     assert digests(there) == digests(alone)
