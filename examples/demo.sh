@@ -4,14 +4,16 @@
 set -euo pipefail
 dir=${1:?usage: demo.sh DIR}
 # Optimizer steps of the four stages: the first has a random, frozen language model, from which little can be learnt.
-steps=(${STEPS:-30 160 180 200})
+steps=(${STEPS:-30 140 160 180})
 # These corpora are small and repeat themselves: higher rates than the small stages' own, which real text needs, learn more in few steps.
 rates=(--rate language=3e-3 --rate projector=3e-3 --rate vision=3e-3)
 
 [ -f "$dir/data/truth.jsonl" ] || vl3-curate synth "$dir/data" --samples "${SAMPLES:-1500}"
 
+# The stages share what they measured. Reports of two datasets are written here; `vl3-curate report DIR` writes any other.
 for stage in stage1 stage2 stage3 stage4; do
-  vl3-curate run "$stage" --data "$dir/data" --out "$dir/$stage" --executor ray --workers 2
+  report=(); [ "$stage" = stage3 ] || report=(--no-report)
+  vl3-curate run "$stage" --data "$dir/data" --out "$dir/$stage" --measures "$dir/measures" --executor ray --workers 2 "${report[@]}"
 done
 vl3-curate stats "$dir/stage3"
 vl3-curate quarantine "$dir/stage3"
@@ -20,7 +22,8 @@ vl3-curate quarantine "$dir/stage3"
 # fit, the captioner describes them all anew.
 [ -f "$dir/small/truth.jsonl" ] || vl3-curate synth "$dir/small" --samples 600 --defects 0.4 --small
 for recipe in filtered curated; do
-  vl3-curate run "examples/closed_loop.py:$recipe" --data "$dir/small" --out "$dir/$recipe" --executor local --workers 1
+  report=(); [ "$recipe" = curated ] || report=(--no-report)
+  vl3-curate run "examples/closed_loop.py:$recipe" --data "$dir/small" --out "$dir/$recipe" --executor local --workers 1 "${report[@]}"
 done
 python examples/captions.py "$dir/curated"
 
