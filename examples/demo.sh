@@ -4,7 +4,7 @@
 set -euo pipefail
 dir=${1:?usage: demo.sh DIR}
 # Optimizer steps of the four stages: the first has a random, frozen language model, from which little can be learnt.
-steps=(${STEPS:-30 140 160 180})
+steps=(${STEPS:-30 160 180 200})
 # These corpora are small and repeat themselves: higher rates than the small stages' own, which real text needs, learn more in few steps.
 rates=(--rate language=3e-3 --rate projector=3e-3 --rate vision=3e-3)
 
