@@ -90,31 +90,52 @@ def _client_errors() -> tuple[type[Exception], ...]:
     return (OSError, *(getattr(sys.modules[module], name) for module, name in beside if module in sys.modules))
 
 
-class _Object(io.RawIOBase):
-    """An object as a seekable raw stream: each read is one ranged request, retried."""
+class RangedStream(io.RawIOBase):
+    """A seekable raw stream of `size` bytes that a subclass reads by position."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri, self._store, self._at = uri, store_of(uri), 0
-        self._size = stat_uri(uri)[0]
+    def __init__(self, size: int) -> None:
+        self._size, self._at = size, 0
+
+    def read_range(self, buffer: memoryview, at: int) -> int:
+        """Fill the buffer from a position on; how many bytes there were."""
+        raise NotImplementedError
 
     def readable(self) -> bool:
+        """It can be read."""
         return True
 
     def seekable(self) -> bool:
+        """It can be read from anywhere."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a position, also one behind the end; returns it."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         self._at = max(0, base + offset)
         return self._at
 
     def tell(self) -> int:
+        """The position."""
         return self._at
 
     def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        data = read_uri(self._uri, self._at, min(len(buffer), max(0, self._size - self._at)))
+        """Fill the buffer from the position on, as far as there are bytes; returns how many."""
+        wanted = min(len(buffer), max(0, self._size - self._at))
+        found = self.read_range(buffer[:wanted], self._at)
+        self._at += found
+        return found
+
+
+class _Object(RangedStream):
+    """An object: each read is one ranged request, retried."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(stat_uri(uri)[0])
+        self._uri = uri
+
+    def read_range(self, buffer: memoryview, at: int) -> int:
+        data = read_uri(self._uri, at, len(buffer))
         buffer[: len(data)] = data
-        self._at += len(data)
         return len(data)
 
 
