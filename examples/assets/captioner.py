@@ -26,7 +26,7 @@ SHARES = {"image_text": 0.5, "conversations": 0.4, "videos": 0.1}
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How much of everything. samples: of the corpora. steps: of each stage, some 32 samples each."""
+    """How much of everything. samples: of the corpora. steps: of each stage, one pack of 2,048 tokens each."""
 
     samples: int = 28_000
     captions: int = 4_000  # as text

@@ -33,7 +33,7 @@ from model.vision import PatchEmbedding, VisionEncoder
 from model.visuals import patchify
 
 WIDTH = 256
-ORDINALS = ("first", "second", "third", "fourth")  # as a caption names them
+ORDINALS = ("first", "second", "third")  # of the shapes as one reads the scene
 SIDES = ("left", "middle", "right", "top", "centre", "bottom")
 _WORDS = 4  # of the longest phrase
 
