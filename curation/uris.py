@@ -121,7 +121,8 @@ class RangedStream(io.RawIOBase):
     def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Fill the buffer from the position on, as far as there are bytes; returns how many."""
         wanted = min(len(buffer), max(0, self._size - self._at))
-        found = self.read_range(buffer[:wanted], self._at)
+        # Whoever reads everything at once gives a bytearray, whose slices are copies.
+        found = self.read_range(memoryview(buffer)[:wanted], self._at)
         self._at += found
         return found
 

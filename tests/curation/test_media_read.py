@@ -124,6 +124,17 @@ def read_long(reference: Reference) -> bytes:
         return file.read(end // 2) + second
 
 
+def test_a_long_range_of_a_file_is_the_same_at_once_and_in_pieces(tmp_path: Path) -> None:
+    data = os.urandom(3_000)
+    (tmp_path / "long.tar").write_bytes(data)
+    reference = Reference(uri=str(tmp_path / "long.tar"), member="a.mp4", offset=11, size=2_500)
+    assert read_long(reference) == data[11:2_511]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read, "LONG_BYTES", 7)
+        with open_reference(reference) as file:
+            assert file.read() == data[11:2_511]
+
+
 def test_a_long_object_of_a_store_is_the_same_as_a_file() -> None:
     data = bytes(range(100))
     fsspec.filesystem("memory").pipe_file("/long/clips.tar", data)

@@ -83,3 +83,13 @@ def test_a_store_that_is_down_is_an_error_after_patience(monkeypatch: pytest.Mon
 
     with pytest.raises(OSError, match="nobody there"):
         uris.patiently(down, seconds=0.5)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000, 3_000_000])
+def test_an_object_is_read_at_once_as_in_pieces(size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    fsspec.filesystem("memory").pipe_file("/whole/object", data)
+    with uris.open_uri("memory://whole/object") as file:
+        assert file.read() == data
+        file.seek(size // 3)
+        assert file.read(100) + file.read() == data[size // 3 :]
