@@ -24,6 +24,8 @@ from curation.uris import is_remote
 
 # Decoded pixels of one batch at full size; a single larger image still makes a batch of its own.
 BATCH_PIXEL_BYTES = 24 << 20
+# With an encoder in the pass, per picture of its groups: a group that is not full is filled up, so there should be many in a batch.
+GROUP_PIXEL_BYTES = 8 << 20
 # What a character costs beside pixels: its copies in columns, and the tokens of the longest text.
 CHARACTER_BYTES = 16
 # Pixels of a video's frames for which the watchdog allows as long as for a byte: 7 ms per megapixel.
@@ -274,18 +276,25 @@ def _read(medium: Media) -> bytes:
 
 
 def batches(
-    samples: Iterable[Sample], *, size: int = 64, pixel_bytes: int = BATCH_PIXEL_BYTES
+    samples: Iterable[Sample], *, size: int = 64, pixel_bytes: int = BATCH_PIXEL_BYTES, group: int = 1
 ) -> Iterator[list[Sample]]:
-    """Consecutive samples in lists of at most `size` whose images, decoded at full size, and texts stay within `pixel_bytes`."""
+    """Consecutive samples in lists of at most `size` whose images, decoded at full size, and texts stay within `pixel_bytes`.
+
+    group: pictures per inference of an encoder that will see them. Lists have room for several groups and end with a full one
+    where they can, so that little is inferred only to fill a group up.
+    """
+    if group > 1:
+        size, pixel_bytes = max(size, 4 * group), max(pixel_bytes, group * GROUP_PIXEL_BYTES)
     batch: list[Sample] = []
-    weight = 0
+    weights: list[int] = []
     for sample in samples:
         need = sum(3 * m.width * m.height if m.kind == "image" else m.size for m in sample.media)
         need += CHARACTER_BYTES * sum(len(turn.text) for turn in sample.turns)
-        if batch and (len(batch) >= size or weight + need > pixel_bytes):
-            yield batch
-            batch, weight = [], 0
+        if batch and (len(batch) >= size or sum(weights) + need > pixel_bytes):
+            full = len(batch) - len(batch) % group or len(batch)
+            yield batch[:full]
+            batch, weights = batch[full:], weights[full:]
         batch.append(sample)
-        weight += need
+        weights.append(need)
     if batch:
         yield batch

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import polars as pl
@@ -129,9 +129,10 @@ class Pass:
 
     def _batches(self) -> Iterator[tuple[list[int], list[Sample]]]:
         if not self.suspects:
-            return _row_batches(self._entering(), 256)
+            return _row_batches(self._entering(), 256, self.segment.group)
         grouped = groupby(self._entering(), key=lambda pair: self._suspect(pair[0]))
-        return (found for alone, pairs in grouped for found in _row_batches(pairs, 1 if alone else 256))
+        runs = (_row_batches(pairs, *((1, 1) if alone else (256, self.segment.group))) for alone, pairs in grouped)
+        return chain.from_iterable(runs)
 
     def _suspect(self, row: int) -> bool:
         return any(first <= row <= last for first, last in self.suspects)
@@ -284,7 +285,7 @@ class Pass:
         )
 
 
-def _row_batches(pairs: Iterator[tuple[int, Sample]], size: int) -> Iterator[tuple[list[int], list[Sample]]]:
+def _row_batches(pairs: Iterator[tuple[int, Sample]], size: int, group: int) -> Iterator[tuple[list[int], list[Sample]]]:
     """Consecutive samples with their rows."""
     rows: list[int] = []
 
@@ -293,6 +294,6 @@ def _row_batches(pairs: Iterator[tuple[int, Sample]], size: int) -> Iterator[tup
             rows.append(row)
             yield sample
 
-    for samples in batches(noted(), size=size):
+    for samples in batches(noted(), size=size, group=group):
         taken, rows[:] = rows[: len(samples)], rows[len(samples) :]
         yield taken, samples

@@ -9,7 +9,7 @@ is one pass over a part:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from itertools import islice
@@ -17,6 +17,7 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
 
+from curation.neural.encoder import EncoderSpec
 from curation.operator import (
     Filter,
     Operator,
@@ -62,9 +63,25 @@ class SegmentPlan:
         return frozenset(side for side in asked if side is not None)
 
     @property
+    def group(self) -> int:
+        """Pictures per inference of the encoder that takes most of them at once, 1 without any."""
+        return max((encoder.batch for encoder in _encoders((*self.operators, self.select))), default=1)
+
+    @property
     def empty(self) -> bool:
         """Nothing to do: the branch ends with its Select."""
         return not self.operators and not self.counts and self.select is None
+
+
+def _encoders(setting: Any) -> Iterator[EncoderSpec]:
+    """The encoders among an operator's settings, however deep they lie."""
+    if isinstance(setting, EncoderSpec):
+        yield setting
+    elif is_dataclass(setting) and not isinstance(setting, type):
+        yield from _encoders(tuple(getattr(setting, field.name) for field in fields(setting)))
+    elif isinstance(setting, list | tuple):
+        for item in setting:
+            yield from _encoders(item)
 
 
 @dataclass(frozen=True, kw_only=True)
