@@ -87,7 +87,9 @@ def our_loop(spec: Any, data: list[bytes]) -> np.ndarray:
             media = probe_media(Media(kind="image", data=item))
             yield make_sample(origin, caption_turns("a photo"), [media])
 
-    return np.concatenate([media_embeddings(Batch(group), spec) for group in batches(samples(), size=256, group=spec.batch)])
+    return np.concatenate(
+        [media_embeddings(Batch(group), spec) for group in batches(samples(), size=256, group=spec.batch)]
+    )
 
 
 def timed(work: Callable[[], np.ndarray]) -> tuple[float, float, np.ndarray]:

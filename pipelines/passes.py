@@ -285,7 +285,9 @@ class Pass:
         )
 
 
-def _row_batches(pairs: Iterator[tuple[int, Sample]], size: int, group: int) -> Iterator[tuple[list[int], list[Sample]]]:
+def _row_batches(
+    pairs: Iterator[tuple[int, Sample]], size: int, group: int
+) -> Iterator[tuple[list[int], list[Sample]]]:
     """Consecutive samples with their rows."""
     rows: list[int] = []
 

@@ -33,7 +33,8 @@ class EncoderSpec:
     pretrained: an open_clip tag ("laion2b_s34b_b79k") or a checkpoint file; not for directories and hub ids.
     precision: "float32", or what the device computes in ("bfloat16", "float16").
     batch: pictures or texts per inference. The last group is filled up to it, so that a picture's embedding never depends on
-    its neighbours or on how many there are; passes give several groups at a time, so that filling up adds little. frames: of a video, evenly over its length; its embedding is their mean.
+    its neighbours or on how many there are; passes give several groups at a time, so that filling up
+    adds little. frames: of a video, evenly over its length; its embedding is their mean.
     """
 
     model: str

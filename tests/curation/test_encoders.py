@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from curation.batch import Batch
+from curation.batch import Batch, batches
 from curation.filters import CaptionGain, EncoderOverflow, ImageTextSimilarity
 from curation.neural import EncoderSpec, MediaEmbedding, media_embeddings
 from curation.neural.encoder import Encoder
@@ -151,6 +151,21 @@ class Patient:
 
     def encode_texts(self, tokens: list[int]) -> np.ndarray:
         raise NotImplementedError
+
+
+def test_batches_for_an_encoder_hold_whole_groups_in_order() -> None:
+    photo = Media(kind="image", data=b"", width=1_000, height=700)  # 2.1 MB of pixels
+    samples = [
+        make_sample(Origin(source="s", locator=str(i), name=str(i)), caption_turns("a"), [photo]) for i in range(100)
+    ]
+    found = list(batches(samples, size=256, group=8))
+    assert [sample for group in found for sample in group] == samples
+    assert len(found[0]) >= 3 * 8
+    assert all(len(group) % 8 == 0 for group in found[:-1])
+    many = list(batches(samples[:1] * 1_000, size=256, group=128))  # room for several groups of a large encoder
+    assert [len(group) for group in many] == [384, 384, 232]
+    alone = list(batches(samples[:5], size=1))
+    assert [len(group) for group in alone] == [1] * 5
 
 
 def test_the_next_pictures_are_decoded_while_these_are_inferred() -> None:
