@@ -229,6 +229,9 @@ def main() -> None:
     options.add_argument("--part-rows", type=int, default=1000)
     options.add_argument("--workers", type=int, default=2)
     options.add_argument("--ours-only", action="store_true", help="no pools beside it: where our CPU time goes")
+    options.add_argument(
+        "--same-tasks-only", action="store_true", help="no bare loops beside it: what the executor costs"
+    )
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         root = Path(folder)
@@ -264,6 +267,9 @@ def main() -> None:
                 continue
             tasks = same_work(data, root / f"same{turn}", given.part_rows, given.workers)
             shutil.rmtree(root / f"same{turn}")
+            if given.same_tasks_only:
+                ratios.append((whole / tasks,))
+                continue
             pools = [bare(data, tars, given.workers, short_side=side) for side in (0, 1)]
             shutil.rmtree(tars)
             ratios.append((whole / tasks, whole / pools[0], whole / pools[1], end / pools[0]))
@@ -274,7 +280,7 @@ def main() -> None:
             "ours / bare loop that decodes small",
             "with the report / bare loop",
         )
-        for name, values in zip(names, zip(*ratios, strict=True), strict=not given.ours_only):
+        for name, values in zip(names, zip(*ratios, strict=True), strict=False):
             print(f"{name}: median {statistics.median(values):.3f}, {', '.join(f'{r:.3f}' for r in values)}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
-from run_checks import digests, ledger
+from run_checks import build, digests, ledger
 from test_faults import curate, finish
 
 from curation.filters import Decodable, Words
@@ -18,7 +18,6 @@ from pipelines.ahead import Ahead, AheadGuard
 from pipelines.guard import Guard
 from pipelines.plan import Plan
 from pipelines.recipe import ONE_CPU, Recipe, branch, gpu, on
-from pipelines.run import run
 
 PlanOf = Callable[..., Plan]
 
@@ -28,9 +27,7 @@ def test_pictures_and_their_counts_are_the_same_ahead(corpora: Path, plan_of: Pl
     counters = []
     for name, decodable in (("ahead", on(gpu(1), Decodable())), ("alone", on(ONE_CPU, Decodable()))):
         recipe = Recipe(stage="stage2", branches=(branch("images", source, Words(low=0), decodable),))
-        counters.append(
-            run(plan_of(tmp_path / name, replace(recipe, max_failures=0.5)), workers=0, quiet=True).counters
-        )
+        counters.append(build(plan_of(tmp_path / name, replace(recipe, max_failures=0.5))).counters)
     assert counters[0] == counters[1]
     assert counters[0]["media_decoded"] > 0
     assert digests(tmp_path / "ahead") == digests(tmp_path / "alone")
@@ -120,7 +117,7 @@ def test_a_sample_that_hangs_ahead_is_named(tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = curate(
         "run", f"{tmp_path}/recipe.py:recipe", "--data", str(tmp_path), "--out", str(out), "--workers", "1",
-        "--sample-seconds", "2", "--quiet",
+        "--sample-seconds", "2", "--quiet", "--no-report",
     )  # fmt: skip
     assert process.wait(120) == 0, finish(process)
     finish(process)

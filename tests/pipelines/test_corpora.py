@@ -182,7 +182,7 @@ def test_a_missing_corpus_is_named_and_stops_a_run(tmp_path: Path, capsys: pytes
     write_corpora(data, {"llava_pretrain": 12, "blip3_ocr": 3, "synthdog_en": 3, "pdfa_eng_wds": 4})
     assert main(["plan", "stage1", "--data", str(data)]) == 0
     assert "missing sa1b: no folder sa1b/" in capsys.readouterr().out
-    run = ["run", "stage1", "--data", str(data), "--out", str(out), "--workers", "0", "--quiet"]
+    run = ["run", "stage1", "--data", str(data), "--out", str(out), "--workers", "0", "--quiet", "--no-report"]
     assert main(run) == 2
     assert "4 of its corpora cannot be read" in capsys.readouterr().err
     assert not (out / "manifest.json").exists()

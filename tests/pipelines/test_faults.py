@@ -20,7 +20,6 @@ from curation.operator import OperatorError
 from pipelines.lock import only_driver
 from pipelines.plan import Plan
 from pipelines.recipes import RECIPES
-from pipelines.run import run
 
 PlanOf = Callable[..., Plan]
 
@@ -87,7 +86,16 @@ def test_a_sample_that_breaks_its_operator_costs_only_itself(texts: Path, how: s
     function = {"abort": "abort", "raise": "fail"}[how]
     out = texts / "out"
     process = curate(
-        "run", f"{texts}/recipe.py:{function}", "--data", str(texts), "--out", str(out), "--workers", "1", "--quiet"
+        "run",
+        f"{texts}/recipe.py:{function}",
+        "--data",
+        str(texts),
+        "--out",
+        str(out),
+        "--workers",
+        "1",
+        "--quiet",
+        "--no-report",
     )
     assert process.wait(120) == 0, finish(process)
     finish(process)
@@ -105,7 +113,7 @@ def test_a_hung_decoder_is_found_and_named(texts: Path, executor: str) -> None:
     start = time.monotonic()
     process = curate(
         "run", f"{texts}/recipe.py:hang", "--data", str(texts), "--out", str(out), "--executor", executor, "--workers", "1",
-        "--sample-seconds", "2", "--quiet",
+        "--sample-seconds", "2", "--quiet", "--no-report",
     )  # fmt: skip
     assert process.wait(120) == 0, finish(process)
     finish(process)
@@ -137,6 +145,7 @@ def test_killed_three_times_and_resumed_gives_the_same_bytes(
         "--part-rows",
         "10",
         "--quiet",
+        "--no-report",
     )
     draw = random.Random(5)
     for _ in range(3):
@@ -161,19 +170,19 @@ def test_a_full_disk_stops_the_run_and_room_resumes_it(plan_of: PlanOf, demo_dat
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limits[1]))
     try:
         with pytest.raises(OperatorError, match="make room"):
-            run(plan, workers=1, quiet=True)
+            build(plan, workers=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
     assert not (tmp_path / "manifest.json").exists()
     assert not list((tmp_path / "shards").glob("*.tar")) if (tmp_path / "shards").exists() else True
-    run(plan, workers=1, quiet=True)
+    build(plan, workers=1)
     assert digests(tmp_path) == digests(demo_dataset)
 
 
 def test_a_second_driver_is_refused_and_told_who_is_there(plan_of: PlanOf, tmp_path: Path) -> None:
     with only_driver(tmp_path), pytest.raises(OperatorError, match=f"process {os.getpid()}"):
-        run(plan_of(tmp_path), workers=0, quiet=True)
+        build(plan_of(tmp_path))
 
 
 def test_a_rotten_source_stops_the_run_and_says_what_to_do(texts: Path) -> None:

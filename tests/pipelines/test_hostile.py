@@ -20,7 +20,6 @@ from curation.sources import JsonlSource
 from pipelines.cli import main
 from pipelines.plan import make_plan
 from pipelines.recipe import Recipe, branch
-from pipelines.run import run
 
 # The driver and its worker together stay below a gigabyte; each of them is held to half of it.
 MAX_PROCESS_BYTES = 512 << 20
@@ -205,7 +204,7 @@ def test_stages_leave_no_good_sample_but_to_their_rules_and_the_mixture(
     from pipelines.recipes import RECIPES
 
     recipe = RECIPES[stage](str(corpora.folder))
-    run(make_plan(recipe, tmp_path, data=str(corpora.folder)), workers=0, quiet=True)
+    build(make_plan(recipe, tmp_path, data=str(corpora.folder)))
     rows = ledger(tmp_path)
     names = {branch_.name for branch_ in recipe.branches}
     good = {name for name, branch_ in corpora.good.items() if branch_ in names}

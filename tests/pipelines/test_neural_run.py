@@ -16,7 +16,6 @@ from curation.sources import ParquetSource
 from curation.transforms import NormalizeTurns, Recaption
 from pipelines.plan import Plan
 from pipelines.recipe import Recipe, branch
-from pipelines.run import run
 from tests.pipelines.faulty_server import FaultyServer
 
 PlanOf = Callable[..., Plan]
@@ -51,7 +50,7 @@ def recipe(data: str, server: FaultyServer, *, low: float = 0.5) -> Recipe:
 def test_wrong_captions_are_dropped_and_right_ones_stay(
     plan_of: PlanOf, corpora: Path, tmp_path: Path, server: FaultyServer
 ) -> None:
-    run(plan_of(tmp_path / "out", recipe(str(corpora), server)), workers=0)
+    build(plan_of(tmp_path / "out", recipe(str(corpora), server)))
     rows = ledger(tmp_path / "out")
     truth = [json.loads(line) for line in (corpora / "truth.jsonl").read_text().splitlines()]
     defects = {fact["name"]: fact["defect"] for fact in truth}

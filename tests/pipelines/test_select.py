@@ -19,7 +19,6 @@ from curation.select import MinHashDedup
 from curation.sources import JsonlSource
 from pipelines.plan import Plan, make_plan
 from pipelines.recipe import Recipe, branch
-from pipelines.run import run
 from pipelines.signatures import write_signatures
 
 
@@ -141,7 +140,7 @@ def test_a_branch_of_which_nothing_is_left_passes(plan: Callable[..., Plan], tmp
     data.mkdir()
     (data / "texts.jsonl").write_text("".join(json.dumps({"id": str(n), "text": "one"}) + "\n" for n in range(40)))
     made = plan("out", data=data, rows=5, select_parts=2, select_keys=10)
-    manifest = run(made, workers=0, quiet=True).manifest
+    manifest = build(made).manifest
     assert manifest.shards == ()
     assert set(ledger(made.out)["reason"]) == {"Words.below"}
 

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from run_checks import digests
+from run_checks import build, digests
 
 from curation.filters import AspectRatio, Decodable, Sharpness, ShortSide
 from curation.sources import ParquetSource
 from pipelines.plan import Plan
 from pipelines.quarantine import forget_failures
 from pipelines.recipe import Recipe, branch
-from pipelines.run import run
 
 pytestmark = pytest.mark.slow
 
@@ -32,9 +31,9 @@ def test_next_dataset_decodes_nothing_and_has_the_bytes_of_one_made_alone(
 ) -> None:
     first, second = pictures(corpora, "stage1", 1.0), pictures(corpora, "stage2", 0.0)
     shared = tmp_path / "measures"
-    one = run(plan_of(tmp_path / "one", first, measures=shared), workers=0, quiet=True)
-    two = run(plan_of(tmp_path / "two", second, measures=shared), workers=0, quiet=True)
-    alone = run(plan_of(tmp_path / "alone", second), workers=0, quiet=True)
+    one = build(plan_of(tmp_path / "one", first, measures=shared))
+    two = build(plan_of(tmp_path / "two", second, measures=shared))
+    alone = build(plan_of(tmp_path / "alone", second))
     assert one.counters["media_decoded"] > 0
     # Those alone that the first stage's order of filters had dropped before they were decoded.
     assert two.counters.get("media_decoded", 0) < alone.counters["media_decoded"] / 2
@@ -46,9 +45,9 @@ def test_retry_forgets_failures_where_they_are_remembered(
 ) -> None:
     recipe = pictures(corpora, "stage1", 1.0)
     plan = plan_of(tmp_path / "out", recipe, measures=tmp_path / "measures")
-    run(plan, workers=0, quiet=True)
+    build(plan)
     before = digests(tmp_path / "out")
     assert forget_failures(tmp_path / "out") > 0
-    again = run(plan, workers=0, quiet=True)
+    again = build(plan)
     assert 0 < again.counters["media_decoded"] <= 16
     assert digests(tmp_path / "out") == before

@@ -85,7 +85,7 @@ def test_killed_in_the_middle_of_a_select_and_resumed_on_ray_gives_the_same_byte
 ) -> None:
     plan = plan_of(tmp_path / "out", recipe(corpora), rows=13)
     whole = replace(plan, out=tmp_path / "want")
-    run(whole, workers=0, quiet=True)
+    build(whole)
     plan = replace(plan, select_parts=2, select_keys=900)
     _kill_at_first(plan, plan.branches[0].segments[0].select_id, "meet")
     result = build(plan, executor="ray", workers=2)
