@@ -48,7 +48,7 @@ def in_store() -> dict[str, str]:
 
 
 def test_a_moody_bucket_gives_the_bytes_that_the_disk_gives(store: Moody, on_disk: dict[str, str]) -> None:
-    store.every = 7
+    store.every = 19  # every retry waits; a denser run takes two minutes
     run = ["run", "demo", "--data", "s3://corpora", "--out", "s3://out", "--workers", "2", "--quiet"]
     assert main(run) == 0
     store.every = 0

@@ -87,7 +87,7 @@ def cases(ranks: int, replicas: int) -> list[Case]:
     """With accumulation of 1 and 3; every third pack holds pictures, so that most ranks see text alone. The last case is poisoned."""
     all_of = [Case(trains=trains, packs=ranks * accumulation) for trains in TRAINS for accumulation in (1, 3)]
     return [
-        *(all_of if replicas == 1 else all_of[:2]),
+        *(all_of if ranks == 2 else all_of[:2]),
         Case(trains="everything", packs=ranks, recompute=True),
         Case(trains="everything", packs=max(4, 2 * ranks), poisoned=3),
     ]
