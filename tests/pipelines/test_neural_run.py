@@ -50,7 +50,7 @@ def recipe(data: str, server: FaultyServer, *, low: float = 0.5) -> Recipe:
 def test_wrong_captions_are_dropped_and_right_ones_stay(
     plan_of: PlanOf, corpora: Path, tmp_path: Path, server: FaultyServer
 ) -> None:
-    build(plan_of(tmp_path / "out", recipe(str(corpora), server)))
+    build(plan_of(tmp_path / "out", recipe(str(corpora), server)), report=True)
     rows = ledger(tmp_path / "out")
     truth = [json.loads(line) for line in (corpora / "truth.jsonl").read_text().splitlines()]
     defects = {fact["name"]: fact["defect"] for fact in truth}
