@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import polars as pl
 
-from curation.media.read import COLUMN, read_reference
+from curation.media.cells import COLUMN
+from curation.media.read import read_reference
 from curation.sample import Reference, Sample
 from curation.uris import atomic, is_remote
 from pipelines.guard import Guard

@@ -1,6 +1,5 @@
 """Steps: operators as a pass sees them: a value per sample that can be stored, and what that value means for the sample."""
 
-import errno
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from curation.batch import Batch
+from curation.media.read import NO_ROOM
 from curation.operator import Filter, Operator, OperatorError, RecipeError, Transform, digest
 from curation.sample import Sample, SampleError, turn_to_dict, turns_of, turns_to_json
 from curation.tokens import TokenCounter
@@ -145,10 +145,6 @@ def _open(
 # Segments whose operators a worker holds open; parts of branches take turns.
 MAX_OPEN = 8
 _opened: dict[str, list[Step]] = {}
-
-
-# What a full disk says; EROFS is what some file systems become after an error.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def attempt(step: Step, batch: Batch) -> list[Any]:

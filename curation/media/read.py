@@ -1,42 +1,39 @@
 """Read: encoded bytes in place, from ranges of files and cells of Parquet columns."""
 
+import errno
 import io
 import os
 import stat
 import tempfile
-import threading
-import time
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
-from itertools import accumulate
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from curation.media.cells import COLUMN, read_cell
 from curation.media.limits import check_bytes
 from curation.media.pages import PAGE, page_reference, render_page
 from curation.media.window import window
 from curation.sample import Reference, SampleError
-from curation.uris import is_remote, local_path, open_uri, read_uri, stat_uri
+from curation.uris import is_remote, local_path, read_uri, stat_uri
 
-COLUMN = "column:"
-COLUMN_BYTES = 64 << 20  # of row groups at hand, in each worker; one that is larger is at hand by itself
 # A longer clip is not held in memory: it is decoded from a file, an object of a store from a temporary one.
 LONG_BYTES = 16 << 20
+# What a full disk says; EROFS is what some file systems become after an error.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def read_reference(reference: Reference) -> bytes:
     """The encoded bytes a reference names.
 
     A range of a file is read with one positioned read; `offset` 0 and `size` 0 without a member mean the whole file. Of
-    a Parquet cell the row group that holds it is read and kept, among the last COLUMN_BYTES of them, so reading in row
-    order reads each group once. `uri` is a local path, or a URL that fsspec opens.
+    a Parquet cell the column of its row group is read and kept for the next, in memory or in a temporary file, so that
+    reading in row order reads each group once. `uri` is a local path, or a URL that fsspec opens.
 
     Raises:
         SampleError: the bytes are missing, too many or fewer than the reference says; retryable where the store failed.
+        OSError: there is no room for the temporary file.
     """
     check_bytes(reference.size, what=_place(reference))
     if reference.member.startswith(PAGE):
@@ -59,6 +56,8 @@ def _explained(reference: Reference) -> Iterator[None]:
     except FileNotFoundError as error:
         raise SampleError(f"{_place(reference)}: no such file: put it there or correct the path") from error
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise  # for a temporary file of ours: no fault of the sample
         retryable = isinstance(error, OSError)
         raise SampleError(f"{_place(reference)}: {error}: check the file, then retry", retryable=retryable) from error
 
@@ -170,84 +169,7 @@ def _check_whole(reference: Reference, there: int, size: int) -> None:
 
 
 def _read_cell(reference: Reference) -> bytes:
-    path, row = reference.member.removeprefix(COLUMN), reference.offset
     uri = reference.uri if is_remote(reference.uri) else _path(reference.uri)
-    # A rewritten file must not be answered from the old one's row group.
-    version = _recent_version(uri, int(time.monotonic()) // 10) if is_remote(uri) else _version(uri)
-    ends = _group_ends(uri, version)
-    if not 0 <= row < (ends[-1] if ends else 0):
-        raise SampleError(f"{_place(reference)}: the file has {ends[-1] if ends else 0:,} rows: rebuild the reference")
-    group = bisect_right(ends, row)
-    try:
-        column, inner = _column(uri, version, group, path)
-        cell: Any = column[row - (ends[group - 1] if group else 0)]
-        for name in inner:
-            cell = cell[int(name) if isinstance(cell, pa.ListScalar | pa.LargeListScalar) else name]
-        value = cell.as_py()
-    except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise SampleError(f"{_place(reference)}: no such value ({error}): name a binary column") from error
-    if value is None:
-        raise SampleError(f"{_place(reference)}: holds no bytes: embed the file, or drop the sample at its source")
-    if not isinstance(value, bytes):
-        raise SampleError(f"{_place(reference)}: found {type(value).__name__}, wanted bytes: name a binary column")
+    value = read_cell(uri, reference.member.removeprefix(COLUMN), reference.offset, place=_place(reference))
     check_bytes(len(value), what=_place(reference))
     return _whole(reference, value, reference.size or len(value))
-
-
-def _version(path: str) -> tuple[int, int]:
-    facts = os.stat(path)  # noqa: PTH116 - once per cell: Path would cost more than the call
-    return facts.st_size, facts.st_mtime_ns
-
-
-@lru_cache(maxsize=1024)
-def _recent_version(uri: str, now: int) -> tuple[int, str]:  # noqa: ARG001 - one request in ten seconds, not one per cell
-    return stat_uri(uri)
-
-
-def open_parquet(uri: str) -> pq.ParquetFile:
-    """A Parquet file on disk or in a store.
-
-    Raises:
-        OSError, pa.ArrowException: it cannot be opened, or is none.
-    """
-    if is_remote(uri):
-        return pq.ParquetFile(open_uri(uri))
-    return pq.ParquetFile(local_path(uri), memory_map=False)
-
-
-@lru_cache(maxsize=256)
-def _group_ends(uri: str, version: tuple[int, int | str]) -> list[int]:  # noqa: ARG001 - version is part of the key
-    with open_parquet(uri) as file:
-        return list(accumulate(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)))
-
-
-def _column(uri: str, version: tuple[int, int | str], group: int, path: str) -> tuple[pa.ChunkedArray, list[str]]:
-    """A row group's column and the names that lead from its cells to the value; the last ones read are at hand, as conversations name
-    pictures in any order.
-    """
-    key = (uri, version, group, path)
-    with _columns_lock:
-        known = _columns.pop(key, None)
-        found = known or _read_column(uri, group, path)
-        _columns[key] = found  # last in order: the first is the one that was not asked for the longest
-        while not known and len(_columns) > 1 and sum(column.nbytes for column, _ in _columns.values()) > COLUMN_BYTES:
-            del _columns[next(iter(_columns))]
-        return found
-
-
-_columns_lock = threading.Lock()
-_columns: dict[tuple[str, tuple[int, int | str], int, str], tuple[pa.ChunkedArray, list[str]]] = {}
-
-
-def _read_column(uri: str, group: int, path: str) -> tuple[pa.ChunkedArray, list[str]]:
-    with open_parquet(uri) as file:
-        names = file.schema_arrow.names
-        top, _, rest = (path, "", "") if path in names else path.partition(".")
-        if top not in names:
-            raise KeyError(f"columns are {', '.join(names)}")
-        inner = rest.split(".") if rest else []
-        struct = inner and not any(name.isdigit() for name in inner)
-        table = file.read_row_group(group, columns=[path if struct else top], use_threads=False)
-        if top not in table.column_names:
-            raise KeyError(f"{top} is {file.schema_arrow.field(top).type}")
-        return table.column(top), inner

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.media.read import open_parquet
+from curation.media.cells import batch_rows, column_bytes, open_parquet
 from curation.operator import Part, PartLimits, RecipeError
 from curation.sample import (
     BadSample,
@@ -21,10 +21,6 @@ from curation.sample import (
     make_sample,
 )
 from curation.sources.files import FileSource, InputFile, bad_sample
-
-# Rows are taken from a row group in batches of about this many bytes; their borders must not depend on part limits.
-_BATCH_BYTES = 32 << 20
-_BATCH_ROWS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,12 +148,6 @@ def cut_rows(metadata: pq.FileMetaData, columns: Sequence[str], limits: PartLimi
     return parts
 
 
-def column_bytes(metadata: pq.FileMetaData, group: int, columns: Sequence[str]) -> int:
-    """Uncompressed bytes of some top-level columns in a row group."""
-    chunks = (metadata.row_group(group).column(i) for i in range(metadata.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
-
-
 def read_rows(
     parquet: pq.ParquetFile, columns: Sequence[str], begin: int, end: int
 ) -> Iterator[tuple[int, dict[str, Any] | SampleError]]:
@@ -177,9 +167,7 @@ def _read_group(
     parquet: pq.ParquetFile, columns: Sequence[str], group: int, rows: range, wanted: range
 ) -> Iterator[tuple[int, dict[str, Any] | SampleError]]:
     """The wanted rows of a row group, decoded in batches from its start: what is damaged is so for every part."""
-    per_row = column_bytes(parquet.metadata, group, columns) / max(1, len(rows))
-    size = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1.0, per_row))))
-    row = rows.start
+    size, row = batch_rows(parquet.metadata, group, columns), rows.start
     try:
         for batch in parquet.iter_batches(size, row_groups=[group], columns=list(columns), use_threads=False):
             skipped = min(max(wanted.start - row, 0), batch.num_rows)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 
 import pyarrow as pa
 
-from curation.media.read import open_parquet
+from curation.media.cells import open_parquet
 from curation.operator import Part, PartLimits, RecipeError
 from curation.sample import Reference, SampleError
 from curation.sources.files import InputFile, read_range

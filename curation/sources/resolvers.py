@@ -12,7 +12,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from curation.media.read import open_parquet, read_reference
+from curation.media.cells import open_parquet
+from curation.media.read import read_reference
 from curation.operator import RecipeError
 from curation.sample import Kind, Media, Reference, SampleError
 from curation.sources.files import contained_file, find_files, ranged_media

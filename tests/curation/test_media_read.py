@@ -1,10 +1,14 @@
 """Reading in place: ranges of files and cells of Parquet columns."""
 
 import contextlib
+import errno
 import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import fsspec
 import pyarrow as pa
@@ -13,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.media import read
+from curation.media import cells, read
 from curation.media.read import open_reference, read_reference, read_references
 from curation.sample import Reference, SampleError
 
@@ -37,30 +41,92 @@ def parquet(tmp_path: Path) -> str:
     return path
 
 
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("column", ["flat", "image.bytes", "pages.1.bytes", "a.b"])
-def test_cells_come_back_in_any_order(parquet: str, column: str) -> None:
+def test_cells_come_back_in_any_order(parquet: str, column: str, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if large:
+        monkeypatch.setattr(cells, "COLUMN_BYTES", 1)  # every column chunk is unpacked into a file
     for row in [*range(20), 19, 0, 7, 5, 6]:
         reference = Reference(uri=parquet, member=f"column:{column}", offset=row, size=len(CELLS[row]))
         assert read_reference(reference) == CELLS[row]
 
 
-def groups_read(parquet: str, rows: Iterable[int], monkeypatch: pytest.MonkeyPatch) -> int:
-    groups: list[int] = []
-    whole = read._read_column
-    monkeypatch.setattr(read, "_read_column", lambda *place: groups.append(place[1]) or whole(*place))
-    read._columns.clear()
+def groups_read(parquet: str, rows: Iterable[int], monkeypatch: pytest.MonkeyPatch, limit: int) -> int:
+    """How many chunks were read from the file."""
+    opened: list[str] = []
+    monkeypatch.setattr(cells, "_in_memory", cells._Kept(limit))
+    list(read_references([Reference(uri=parquet, member="column:flat", offset=0)]))  # its footer is known
+    cells._in_memory.columns.clear()
+    real = cells.open_parquet
+    monkeypatch.setattr(cells, "open_parquet", lambda uri: opened.append(uri) or real(uri))
     list(read_references(Reference(uri=parquet, member="column:flat", offset=row) for row in rows))
-    return len(groups)
+    return len(opened)
 
 
 def test_each_group_is_read_once_in_any_order(parquet: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert groups_read(parquet, [*range(20), 19, 0, 7, 12, 1], monkeypatch) == 4
+    assert groups_read(parquet, [*range(20), 19, 0, 7, 12, 1], monkeypatch, cells.COLUMN_BYTES) == 4
 
 
 def test_no_more_groups_are_at_hand_than_their_bytes_allow(parquet: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "COLUMN_BYTES", 1)
-    assert groups_read(parquet, [*range(20), 0, 1], monkeypatch) == 5
-    assert len(read._columns) == 1
+    assert groups_read(parquet, [*range(20), 0, 1], monkeypatch, 1) == 5
+    assert len(cells._in_memory.columns) == 1
+
+
+GREEDY = """
+import sys, threading, time
+from curation.media.read import read_reference
+from curation.operator import PartLimits
+from curation.sample import Reference
+from curation.sources import ParquetSource
+
+def held():
+    return next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("RssAnon"))
+
+before, peak, done = held(), 0, threading.Event()
+def watch():
+    global peak
+    while not done.wait(0.005):
+        peak = max(peak, held())
+thread = threading.Thread(target=watch)
+thread.start()
+source = ParquetSource(sys.argv[1], id="id", text="id")
+for part in source.parts(PartLimits(rows=1000)):
+    for sample in source.read(part):
+        last = sample
+for row in (0, 2999, 5, 1500):
+    reference = Reference(uri=sys.argv[1], member="column:image", offset=row)
+    assert len(read_reference(reference)) == 100_000
+done.set()
+thread.join()
+print(peak - before, last.origin.name)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compression", ["snappy", "none"])
+def test_a_large_row_group_takes_no_more_memory_than_a_small_one(tmp_path: Path, compression: str) -> None:
+    noise = [os.urandom(100_000) for _ in range(100)]
+    file = tmp_path / "large.parquet"
+    images, ids = pa.array([noise[row % 100] for row in range(3000)], pa.binary()), [f"p{row}" for row in range(3000)]
+    table = pa.table([images, ids], schema=pa.schema({"image": pa.binary(), "id": pa.string()}))
+    pages = {"use_dictionary": False, "write_batch_size": 32}  # of 3 MB
+    pq.write_table(table, file, row_group_size=3000, compression=compression, **pages)
+    assert file.stat().st_size > 300_000_000
+    command = [sys.executable, "-c", GREEDY, str(file)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert said[1] == "p2999"
+    assert int(said[0]) < 200  # MiB; the column has 286
+
+
+def test_no_room_to_unpack_a_column_is_no_fault_of_the_sample(parquet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cells, "COLUMN_BYTES", 1)
+    monkeypatch.setattr(cells, "unpack", full)
+    monkeypatch.setattr(cells, "_unpacked", cells._Kept(1))
+    with pytest.raises(OSError, match="No space left"):
+        read_reference(Reference(uri=parquet, member="column:flat", offset=9))
 
 
 def test_rewritten_file_is_read_anew(parquet: str) -> None:

@@ -52,9 +52,9 @@ def arguments(texts: Path, out: Path) -> list[str]:
     return ["run", f"{texts}/recipe.py:recipe", *where]
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    """Three nodes of one CPU each."""
+@pytest.fixture(params=[2, 3])
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """Nodes of one CPU each."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -63,7 +63,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     # A node that is slow to answer is not dead: beside other tests on two cores an answer may take long. One that is gone refuses at once.
     patient = {"health_check_timeout_ms": 120_000, "health_check_period_ms": 1_000, "health_check_failure_threshold": 5}
     cluster = Cluster(initialize_head=True, head_node_args=small | {"_system_config": patient})
-    for _ in range(2):
+    for _ in range(request.param - 1):
         cluster.add_node(**small)
     cluster.wait_for_nodes()
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
