@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from curation.operator import OperatorError
+from curation.operator import OperatorError, RecipeError
 from curation.shards import Manifest, read_manifest
 from curation.uris import is_remote
 from pipelines.accounts import Accounts
@@ -57,7 +57,12 @@ def run(
 
     Raises:
         OperatorError, ContractError: the run failed; what is committed stays, running again resumes.
+        RecipeError: nobody would work.
     """
+    if workers is not None and workers < (1 if executor == "ray" else 0):
+        raise RecipeError(
+            f"{workers} workers: wanted one at least, or with the local executor 0 for this process. Change it"
+        )
     try:
         with only_driver(plan.out):
             if finished(plan.id, Store(root=plan.out)):

@@ -101,11 +101,18 @@ class _Execution:
                 if stop.asked and (not self.flying or stop.overdue):
                     raise OperatorError(f"ended by {stop.signal}, {self.flying} tasks in flight given up")
                 if not self.flying:
-                    return self.progress.accounts
+                    return self._accounts()
                 for outcome in self.executor.wait(1.0):
                     self.flying -= 1
                     self._take(outcome)
                 self.progress.show()
+
+    def _accounts(self) -> Accounts:
+        if not self.graph.complete:  # whatever the cause: what is missing must never be called a dataset
+            raise OperatorError(
+                f"nothing is in flight and no worker takes what is left ({self.graph.describe()}): run again, with more workers"
+            )
+        return self.progress.accounts
 
     def _next(self) -> Task | None:
         """The next task that may start; queues take turns, and one whose workers are busy holds up no other."""
@@ -162,6 +169,17 @@ class Graph:
         self._keys: Counter[tuple[str, int, str]] = Counter()  # of a Select's runs, and what met
         self._branches_left = len(plan.branches)
         self._contributors: dict[int, list[str]] = defaultdict(list)
+        self._mixed = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every task of the plan is done, down to the last shard."""
+        return self._mixed and not any(self._left.values())
+
+    def describe(self) -> str:
+        """What is left of what could begin."""
+        left = {" ".join(filter(None, key[:2])): number for key, number in self._left.items() if number}
+        return ", ".join(f"{number:,} x {name}" for name, number in left.items()) or "the mixture"
 
     def start(self) -> list[Iterator[Task]]:
         """The first pass over every part, per branch."""
@@ -180,6 +198,7 @@ class Graph:
         if task.kind in ("keys", "meet"):
             self._keys[task.branch, task.segment, task.kind] += facts["keys"]
         if task.kind == "mixture":
+            self._mixed = True
             self._left["settle", "", 0] = sum(len(branch.parts) for branch in self.plan.branches)
             return self._settles()
         if task.kind == "settle":
@@ -194,6 +213,7 @@ class Graph:
     def _after(self, task: Task) -> Iterable[Task]:
         """All tasks like this one are done: what comes next."""
         if task.kind == "settle":
+            self._left["shard", "", 0] = len(self._contributors)
             return (
                 Task(kind="shard", number=n, parts=tuple(sorted(parts)))
                 for n, parts in sorted(self._contributors.items())

@@ -14,7 +14,8 @@ SAMPLES = 120
 
 def build(plan: Plan, **options: Any) -> RunResult:
     """Run a plan in this process, for what it leaves besides its report, which costs more than a small run itself."""
-    return run(plan, **{"workers": 0, "quiet": True, "report": False, **options})
+    workers = {} if options.get("executor") == "ray" else {"workers": 0}
+    return run(plan, **{**workers, "quiet": True, "report": False, **options})
 
 
 def digests(out: Path) -> dict[str, str]:

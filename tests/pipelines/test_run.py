@@ -1,5 +1,6 @@
 """The four guarantees: conservation, identity, isolation, explainability."""
 
+import itertools
 import json
 import shutil
 from collections import Counter
@@ -14,11 +15,12 @@ import webdataset
 from run_checks import SAMPLES, build, digests, ledger
 
 from curation.filters import AspectRatio, Decodable, ShortSide
-from curation.operator import PartLimits
+from curation.operator import OperatorError, PartLimits, RecipeError
 from curation.select import ExactDedup
 from curation.shards import open_dataset
 from curation.sources import ParquetSource
 from pipelines.cli import main
+from pipelines.local import InProcess
 from pipelines.plan import Plan, make_plan
 from pipelines.recipe import Mixture, Recipe, ShardLimits, branch
 from pipelines.recipes import RECIPES
@@ -144,6 +146,28 @@ def test_part_sizes_change_no_byte(dataset: Path, plan_of: PlanOf, tmp_path: Pat
 @pytest.mark.slow
 def test_ray_gives_the_same_bytes(dataset: Path, plan_of: PlanOf, tmp_path: Path) -> None:
     build(plan_of(tmp_path), executor="ray", workers=2)
+    assert digests(tmp_path) == digests(dataset)
+
+
+@pytest.mark.parametrize(("executor", "workers"), [("ray", 0), ("local", -1)])
+def test_a_run_that_nobody_would_work_on_is_refused(
+    plan_of: PlanOf, tmp_path: Path, executor: str, workers: int
+) -> None:
+    with pytest.raises(RecipeError, match=f"{workers} workers: wanted one at least"):
+        build(plan_of(tmp_path / "out"), executor=executor, workers=workers)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_what_no_worker_takes_is_never_called_a_dataset(
+    dataset: Path, plan_of: PlanOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcess, "free", lambda *_: next(asked) < 5)
+        with pytest.raises(OperatorError, match=r"no worker takes what is left .* x pass"):
+            build(plan_of(tmp_path))
+    assert not (tmp_path / "manifest.json").exists()
+    build(plan_of(tmp_path))
     assert digests(tmp_path) == digests(dataset)
 
 
