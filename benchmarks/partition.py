@@ -1,10 +1,11 @@
 """A cluster whose nodes have networks of their own, one of which is cut off in the middle of a run; the same bytes all the same.
 
-    python benchmarks/partition.py --data CORPUS [--nodes 3] [--limit 300] [--part-rows 25] [--whole]
+    python benchmarks/partition.py --data CORPUS [--nodes 3] [--limit 300] [--part-rows 25] [--whole] [--keepalive 20]
 
 CORPUS is a folder as examples/corpus.py reads it. Each node is a network namespace with a name, an address and a raylet of its own, joined
 to the others by a bridge; they share the disk, as nodes share a folder. Once a third of the tasks are done the link of the last node goes
-down (with --whole it stays). That node lives on, and may finish and commit what it has; nobody hears of it. Needs root.
+down (with --whole it stays). That node lives on, and may finish and commit what it has; nobody hears of it. --keepalive: how often Ray's
+connections are tried, and how long an answer may take (its defaults: 300 and 120 s). Needs root.
 """
 
 import argparse
@@ -121,7 +122,11 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=300)
     parser.add_argument("--part-rows", type=int, default=25)
     parser.add_argument("--whole", action="store_true", help="no link is cut")
+    parser.add_argument("--keepalive", type=int, metavar="SECONDS")
     given = parser.parse_args()
+    if given.keepalive:
+        for setting in ("time", "timeout"):
+            ENVIRONMENT[f"RAY_grpc_client_keepalive_{setting}_ms"] = str(1000 * given.keepalive)
     given.executor, given.workers = "local", 1
     with tempfile.TemporaryDirectory(prefix="partition-") as folder:
         root = Path(folder)
