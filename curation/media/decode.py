@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Marker and upper byte of its length, which is always 0. Thrice as fast as bytes.count.
 _SCAN = re.compile(rb"\xff\xda\0")
+# A large picture is converted in bands of so many pixels: Pillow's copies of it would be in memory several times.
+_BAND_PIXELS = 1 << 20
 # EXIF orientation -> how stored rows and columns become displayed ones.
 _UPRIGHT = {
     2: lambda a: a[:, ::-1],
@@ -98,11 +100,22 @@ def _decode_pillow(data: bytes, image_format: str) -> np.ndarray:
             warnings.simplefilter("error")
             with Image.open(io.BytesIO(data), formats=[image_format.upper()]) as image:
                 check_size(*image.size, what=image_format)
-                return _to_rgb(image)
+                return _in_bands(image)
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         if isinstance(error, SampleError):
             raise
         raise SampleError(f"{image_format} does not decode ({error}): fetch it again") from error
+
+
+def _in_bands(image: "Image.Image") -> np.ndarray:
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // width)
+    if rows >= height:
+        return _to_rgb(image)
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        pixels[top : top + rows] = _to_rgb(image.crop((0, top, width, min(top + rows, height))))
+    return pixels
 
 
 def _to_rgb(image: "Image.Image") -> np.ndarray:

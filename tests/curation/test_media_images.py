@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from curation.media import limits
+from curation.media import decode, limits
 from curation.media.decode import decode_image
 from curation.media.formats import sniff
 from curation.media.headers import exif_orientation
@@ -51,8 +51,10 @@ def pillow_pixels(data: bytes) -> np.ndarray:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGBA").convert("RGB"))
 
 
+@pytest.mark.parametrize("band", [decode._BAND_PIXELS, 7 * 80], ids=["whole", "bands"])
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_decodes_as_by_pillow(name: str) -> None:
+def test_every_format_decodes_as_by_pillow(name: str, band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_BAND_PIXELS", band)
     data = FORMATS[name]
     pixels, medium = decode_image(data), probe(data)
     # Two JPEG decoders may round differently.
