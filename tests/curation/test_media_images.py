@@ -76,7 +76,9 @@ def test_orientation_is_applied_to_size_and_pixels(image_format: str, orientatio
     assert pixels.flags.c_contiguous
 
 
-def test_sixteen_bit_grey_keeps_its_upper_bits() -> None:
+@pytest.mark.parametrize("band", [decode._BAND_PIXELS, 7 * 80], ids=["whole", "bands"])
+def test_sixteen_bit_grey_keeps_its_upper_bits(band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "_BAND_PIXELS", band)
     values = np.arange(80 * 60, dtype=np.uint16).reshape(60, 80) * 13
     data = hostile.encode(Image.fromarray(values), "PNG")
     assert np.array_equal(decode_image(data)[:, :, 1], (values >> 8).astype(np.uint8))
