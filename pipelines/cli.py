@@ -91,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--sample-seconds",
-        type=float,
+        type=_seconds,
         default=60.0,
         help="a sample that stands still so long is quarantined (%(default)s)",
     )
@@ -179,6 +179,13 @@ def _on_dataset(
     sub = _command(commands_, name, function, help_)
     sub.add_argument("directory", metavar="DIR", type=directory)
     return sub
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 1 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 1")
+    return seconds
 
 
 def _positive(text: str) -> int:

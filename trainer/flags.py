@@ -38,11 +38,13 @@ def parser(acts: Mapping[str, Act]) -> argparse.ArgumentParser:
     run = _command(commands, "run", acts["run"], "train a stage; resumes by itself when OUT holds a checkpoint")
     _stage_flags(run)
     run.add_argument("--out", type=Path, required=True)
-    run.add_argument("--steps", type=int, help="steps in all (default: one epoch)")
-    run.add_argument("--workers", type=int, default=0, help="loader processes per rank (0: none)")
-    run.add_argument("--save-every", type=int, default=500, metavar="STEPS")
-    run.add_argument("--keep", type=int, default=2, help="checkpoints to keep")
-    run.add_argument("--timeout", type=float, default=600.0, help="seconds that a pack may take to load")
+    run.add_argument("--steps", type=_at_least(1), help="steps in all (default: one epoch)")
+    run.add_argument("--workers", type=_at_least(0), default=0, help="loader processes per rank (0: none)")
+    run.add_argument("--save-every", type=_at_least(0), default=500, metavar="STEPS", help="(0: only at the end)")
+    run.add_argument("--keep", type=_at_least(1), default=2, help="checkpoints to keep")
+    run.add_argument(
+        "--timeout", type=_at_least(0, float), default=600.0, help="seconds that a pack may take to load (0: for ever)"
+    )
     run.add_argument(
         "--recompute",
         choices=["none", "vision", "language", "all"],
@@ -53,7 +55,7 @@ def parser(acts: Mapping[str, Act]) -> argparse.ArgumentParser:
     _run_flags(run)
     plan = _command(commands, "plan", acts["plan"], "say what a stage would do, without training")
     _stage_flags(plan)
-    plan.add_argument("--world-size", type=int, default=1, metavar="N")
+    plan.add_argument("--world-size", type=_at_least(1), default=1, metavar="N")
     plan.add_argument("--json", action="store_true")
     evaluate = _command(commands, "eval", acts["eval"], "held-out loss and accuracy per branch")
     evaluate.add_argument("checkpoint", metavar="CKPT")
@@ -63,14 +65,16 @@ def parser(acts: Mapping[str, Act]) -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--alone", action="store_true", help="without what was asked and answered before each question"
     )
-    evaluate.add_argument("--samples", type=int, metavar="N", help="of each branch that are asked (default: all)")
+    evaluate.add_argument(
+        "--samples", type=_at_least(1), metavar="N", help="of each branch that are asked (default: all)"
+    )
     evaluate.add_argument("--json", action="store_true")
     generate = _command(commands, "generate", acts["generate"], "answer a prompt about images or a video")
     generate.add_argument("checkpoint", metavar="CKPT")
     generate.add_argument("--prompt", required=True)
     generate.add_argument("--image", action="append", default=[], metavar="FILE")
     generate.add_argument("--video", action="append", default=[], metavar="FILE")
-    generate.add_argument("--max-tokens", type=int, default=128)
+    generate.add_argument("--max-tokens", type=_at_least(1), default=128)
     export = _command(commands, "export", acts["export"], "write a model directory that transformers loads")
     export.add_argument("checkpoint", metavar="CKPT")
     export.add_argument("directory", type=Path, metavar="DIR")
@@ -84,12 +88,25 @@ def parser(acts: Mapping[str, Act]) -> argparse.ArgumentParser:
         commands, "bench", acts["bench"], "tokens/s, MFU and memory on the present device, by kind of pack"
     )
     bench.add_argument("--model", default="tiny")
-    bench.add_argument("--steps", type=int, default=3)
+    bench.add_argument("--steps", type=_at_least(1), default=3)
     bench.add_argument("--pack-tokens", type=int, default=None)
     bench.add_argument("--recompute", choices=["none", "vision", "language", "all"], default="none")
     bench.add_argument("--compile", action="store_true")
     bench.add_argument("--json", action="store_true")
     return top
+
+
+def _at_least(lowest: int, kind: type[int] | type[float] = int) -> Callable[[str], Any]:
+    """What reads a flag's number and refuses lower ones."""
+
+    def read(text: str) -> float:
+        number = kind(text)
+        if not lowest <= number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text}: wanted a number of at least {lowest}")
+        return number
+
+    read.__name__ = kind.__name__  # what argparse calls it where it is no number
+    return read
 
 
 def _command(commands: Any, name: str, act: Act, text: str) -> argparse.ArgumentParser:
@@ -156,12 +173,20 @@ def _stage_flags(command: argparse.ArgumentParser) -> None:
 
 def _run_flags(run: argparse.ArgumentParser) -> None:
     """Flags that change no order of samples."""
-    run.add_argument("--prefetch", type=int, default=0, metavar="BLOCKS", help="gather weights so many blocks ahead")
-    run.add_argument("--milestones", type=int, default=0, metavar="STEPS", help="keep every checkpoint at a multiple")
-    run.add_argument("--replicas", type=int, default=1, help="copies of the model, each sharded over its own ranks")
+    run.add_argument(
+        "--prefetch", type=_at_least(0), default=0, metavar="BLOCKS", help="gather weights so many blocks ahead"
+    )
+    run.add_argument(
+        "--milestones", type=_at_least(0), default=0, metavar="STEPS", help="keep every checkpoint at a multiple"
+    )
+    run.add_argument(
+        "--replicas", type=_at_least(1), default=1, help="copies of the model, each sharded over its own ranks"
+    )
     run.add_argument("--deterministic", action="store_true", help="the same bits every time, also on a GPU")
-    run.add_argument("--collect-every", type=int, default=50, metavar="STEPS", help="Python's garbage, on all ranks")
-    run.add_argument("--profile", type=int, default=0, metavar="STEPS", help="record steps into OUT/profile")
+    run.add_argument(
+        "--collect-every", type=_at_least(0), default=50, metavar="STEPS", help="Python's garbage, on all ranks"
+    )
+    run.add_argument("--profile", type=_at_least(0), default=0, metavar="STEPS", help="record steps into OUT/profile")
     run.add_argument("--memory", action="store_true", help="record the GPU's allocations into OUT/memory")
 
 

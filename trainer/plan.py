@@ -139,9 +139,9 @@ def make_plan(dataset: Dataset, stage: Stage, flops: FlopModel, *, seed: int, ep
     dataset, cut = shorten_texts(dataset, stage.pack_tokens)
     seen, dropped = _that_fit(dataset, stage, seen)
     if not len(seen):
+        why = dict(dropped) or "their branches are shown 0 times"
         raise NothingToTrainError(
-            f"{stage.name}: none of {len(dataset)} samples can be trained on ({dict(dropped)}). Raise --pack-tokens, "
-            "or curate again"
+            f"{stage.name}: none of {len(dataset)} samples can be trained on ({why}). Raise --pack-tokens or --repeat, or curate again"
         )
     seen = seen[_shuffle(dataset.shard[seen], np.random.default_rng([seed, 2, epoch, stretch]))]
     numbers = pack_windows(

@@ -79,6 +79,11 @@ class Stage:
         for name in ("pack_tokens", "pack_patches", "step_packs", "alike", "window", "stretch", "epochs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{self.name}: {name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("step_tokens", "step_samples", "clip", "spike", "lora"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UsageError(
+                    f"{self.name}: {name} is {getattr(self, name)}; it must be at least 0, which is without"
+                )
         if self.step_tokens and self.step_samples:
             raise UsageError(f"{self.name}: step_tokens and step_samples are both given; give one of them")
         if self.repeats and self.mixture:

@@ -268,3 +268,29 @@ def test_a_rate_changes_one_component_and_rates_replace_all() -> None:
     assert with_changes(STAGE, {"rates": {"language": 1e-4}, "clip": 0.5}).rates == {"language": 1e-4}
     with pytest.raises(UsageError, match="components are vision, projector, language"):
         with_changes(STAGE, {"rate": {"encoder": 1e-4}})
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "--steps 0",
+        "--steps -1",
+        "--workers -1",
+        "--save-every -1",
+        "--keep 0",
+        "--timeout nan",
+        "--clip -1",
+        "--spike -1",
+        "--lora -4",
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    mixed: Path, tmp_path: Path, asked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["run", "stage1", "--shards", str(mixed), "--out", str(tmp_path / "run"), *asked.split()])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2
+    assert "at least" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "model").exists()
