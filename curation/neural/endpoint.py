@@ -21,6 +21,9 @@ from curation.neural.connection import Connection, Gate, Rate, Watch
 from curation.operator import OperatorError, RecipeError
 from curation.sample import SampleError
 
+# Requests whose bodies are made at once: a clip's frames are decoded for it, and a worker has one core however many requests are in flight.
+MAKING = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint(CaptionerSpec):
@@ -86,6 +89,7 @@ class EndpointCaptioner:
     def __init__(self, spec: Endpoint, key: str) -> None:
         self.spec, self._key = spec, key
         self._threads = ThreadPoolExecutor(spec.window, thread_name_prefix="caption")
+        self._making = threading.BoundedSemaphore(MAKING)
         self._local = threading.local()
         self._watch = Watch()
         self._gate = Gate(spec.url, spec.patience)
@@ -139,7 +143,8 @@ class EndpointCaptioner:
 
     def _answer(self, request: Request, counts: Counter[str], stop: threading.Event) -> Caption | SampleError:
         """One request until it is answered, or known to have no answer."""
-        body = body_of(request, self.spec)
+        with self._making:
+            body = body_of(request, self.spec)
         failures, tries, seen, why = 0, 0, -1, ""
         jitter = random.Random(request.key(""))
         while not stop.is_set():

@@ -16,6 +16,7 @@ import pytest
 
 from curation.batch import Batch
 from curation.neural import BRIEF, Caption, Endpoint, OwnModel, Request
+from curation.neural import endpoint as endpoint_module
 from curation.operator import OperatorError, RecipeError
 from curation.sample import SampleError
 from curation.transforms import Recaption
@@ -108,6 +109,22 @@ def test_healthy_server_sees_every_request_once(stream: bool) -> None:
         assert server.paid == Counter(words_for(request) for request in asked)
         assert (server.kinds["answered"], counts["caption_retries"]) == (50, 0)
         assert len(server.sockets) <= spec.window  # connections are kept alive
+
+
+def test_few_bodies_are_made_at_once_however_many_requests_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    making, most, real = [0], [0], endpoint_module.body_of
+
+    def body_of(request: Request, spec: Endpoint) -> bytes:
+        making[0] += 1
+        most[0] = max(most[0], making[0])
+        time.sleep(0.005)
+        making[0] -= 1
+        return real(request, spec)
+
+    monkeypatch.setattr(endpoint_module, "body_of", body_of)
+    with serving() as server:
+        assert_all_answered_once(server, endpoint(server, window=16), requests(60))
+    assert most[0] == endpoint_module.MAKING
 
 
 def test_server_that_fails_for_everybody_is_waited_for() -> None:
