@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from trainer.process import share_cores
+
 SCRIPT = """
 import atexit, sys
 from trainer.process import end_with
@@ -36,3 +38,19 @@ def test_a_rank_of_several_ends_with_its_code_its_output_and_no_teardown(body: s
     )
     assert (done.returncode, done.stdout) == (code, "worked")
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_spin_shortly_unless_the_environment_says_otherwise(
+    before: dict[str, str], after: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    share_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == after
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
