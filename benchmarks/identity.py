@@ -24,36 +24,17 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 import webdataset
+from faults import CORPUS, ended
 
-RECIPE = Path(__file__).parent.parent / "examples" / "corpus.py"
 BOUND, CHANGED = "ShortSide(low=64)", "ShortSide(low=360)"
 
 
 def started(recipe: Path, data: Path, out: Path, *how: str) -> "subprocess.Popen[str]":
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines",
-        "run",
-        f"{recipe}:recipe",
-        "--data",
-        str(data),
-        "--out",
-        str(out),
-        *how,
-        "--quiet",
-    ]
+    where = ["--data", str(data), "--out", str(out)]
+    command = [sys.executable, "-m", "pipelines", "run", f"{recipe}:recipe", *where, *how, "--quiet"]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
-
-
-def ended(process: "subprocess.Popen[str]") -> str:
-    """Its last line; it must have succeeded."""
-    said, _ = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"exit code {process.returncode}:\n{said}")
-    return said.strip().splitlines()[-1]
 
 
 def timed(recipe: Path, data: Path, out: Path, *how: str) -> tuple[float, str]:
@@ -66,14 +47,15 @@ def killed(data: Path, out: Path, seconds: float, options: argparse.Namespace) -
     """When, in seconds after its start, each of the lives was killed, with everything that it had started; then one that ends."""
     draw, moments = random.Random(options.seed), []
     for _ in range(options.kills):
-        process = started(RECIPE, data, out, "--executor", "ray", "--workers", "2")
-        moments.append(draw.uniform(0.1, 0.9) * seconds / 2)
+        process = started(CORPUS, data, out, "--executor", "ray", "--workers", "2")
+        moment = draw.uniform(0.1, 0.9) * seconds / 2
         try:
-            process.wait(timeout=moments[-1])
+            process.wait(timeout=moment)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            moments.append(moment)
         process.communicate()
-    ended(started(RECIPE, data, out, "--executor", "ray", "--workers", "2"))
+    ended(started(CORPUS, data, out, "--executor", "ray", "--workers", "2"))
     return moments
 
 
@@ -119,15 +101,15 @@ def main() -> None:
 
 def compare(options: argparse.Namespace, root: Path) -> None:
     data, out = options.data, root / "local"
-    alone, said = timed(RECIPE, data, out, "--executor", "local", "--workers", "1")
+    alone, said = timed(CORPUS, data, out, "--executor", "local", "--workers", "1")
     print(f"  {said}")
     want = digests(out)
-    two, _ = timed(RECIPE, data, root / "ray", "--executor", "ray", "--workers", "2")
+    two, _ = timed(CORPUS, data, root / "ray", "--executor", "ray", "--workers", "2")
     check("Ray with two workers", digests(root / "ray") == want, f"{len(want)} files; {two:.1f} s, alone {alone:.1f} s")
     moments = killed(data, root / "killed", two, options)
     check(
-        f"{options.kills} times killed",
-        digests(root / "killed") == want,
+        f"{len(moments)} times killed",
+        len(moments) == options.kills and digests(root / "killed") == want,
         ", ".join(f"after {m:.1f} s" for m in moments),
     )
 
@@ -140,12 +122,15 @@ def compare(options: argparse.Namespace, root: Path) -> None:
     kept = sum(shard["samples"] for shard in json.loads((out / "manifest.json").read_text())["shards"])
     check("webdataset", len(found) == kept and set(found.values()) == {1}, f"{len(found):,} keys, each once")
 
-    again, said = timed(RECIPE, data, out, "--executor", "local", "--workers", "1")
+    again, said = timed(CORPUS, data, out, "--executor", "local", "--workers", "1")
     check("a second run", again < 5 and digests(out) == want, f"{again:.1f} s: {said}")
     changed = root / "changed.py"
-    changed.write_text(RECIPE.read_text().replace(BOUND, CHANGED))
+    changed.write_text(CORPUS.read_text().replace(BOUND, CHANGED))
     seconds, said = timed(changed, data, out, "--executor", "local", "--workers", "1")
-    check(f"{CHANGED} instead of {BOUND}", digests(out) != want, f"{seconds:.1f} s: {said}")
+    fewer = sum(shard["samples"] for shard in json.loads((out / "manifest.json").read_text())["shards"])
+    check(
+        f"{CHANGED} instead of {BOUND}", fewer < kept and "media read 0, decoded 0" in said, f"{seconds:.1f} s: {said}"
+    )
 
 
 if __name__ == "__main__":

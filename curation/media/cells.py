@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import pyarrow as pa
@@ -170,13 +170,10 @@ def unpack(file: pq.ParquetFile, group: int, name: str) -> pa.Table:
     """
     rows = batch_rows(file.metadata, group, [name.partition(".")[0]])
     batches = file.iter_batches(rows, row_groups=[group], columns=[name], use_threads=False)
+    first = next(batches)
     with tempfile.NamedTemporaryFile(prefix="vl3-column-") as unpacked:
-        writer = None
-        for batch in batches:
-            writer = writer or pa.ipc.new_file(unpacked, batch.schema)
-            writer.write_batch(batch)
-        if writer is None:
-            return file.schema_arrow.empty_table()
-        writer.close()
+        with pa.ipc.new_file(unpacked, first.schema) as writer:
+            for batch in chain([first], batches):
+                writer.write_batch(batch)
         unpacked.flush()
         return pa.ipc.open_file(pa.memory_map(unpacked.name)).read_all()  # the file's name goes, the map keeps it
